@@ -1,0 +1,71 @@
+# make run: one minute of a person's brain. make help: the rest.
+# Needs Python 3.11 or later; PYTHON=… names another one, VENV=… another environment.
+
+VENV ?= .venv
+PYTHON ?=
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+# An editable install: the sources here are what runs, and numba keeps what it compiled beside them.
+INSTALLED := $(VENV)/.dtb-installed
+TESTABLE := $(VENV)/.dtb-testable
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint bench validate clean
+
+help:
+	@echo "make run        simulate configs/rest.toml into runs/rest, replacing an earlier run there"
+	@echo "make test       ruff, mypy and all tests"
+	@echo "make lint       ruff and mypy only"
+	@echo "make bench      measure, and print a line of JSON per figure"
+	@echo "make validate   the laws at toy size, the embedded brain, and the slow tests"
+	@echo "make clean      remove caches and builds; keeps runs/ and $(VENV)"
+
+run: $(INSTALLED)
+	$(BIN)/dtb run configs/rest.toml -o runs/rest --force
+	@echo
+	@echo "In runs/rest: summary.json (the numbers), recording.zarr (rates, spikes, membranes; opens with xarray),"
+	@echo "bold/ (simulated BOLD), config.toml (what was run), provenance.json. Once more: $(BIN)/dtb show runs/rest"
+
+test: lint
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+lint: $(TESTABLE)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
+
+validate: $(TESTABLE)
+	$(BIN)/dtb check
+	$(BIN)/dtb brain validate dtb/data/default_brain.h5
+	$(BIN)/python -m pytest -q -m slow
+
+clean:
+	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# An environment that is there stays, with all that is in it; only what pyproject.toml asks for is added.
+$(BIN)/python:
+	@set -e; python="$(PYTHON)"; \
+	for each in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+		if [ -z "$$python" ] && $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$each; fi; \
+	done; \
+	if [ -z "$$python" ]; then echo "No Python 3.11 or later on the PATH. Name one: make PYTHON=/path/to/python3" >&2; exit 1; fi; \
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "$$python has no venv module. Debian and Ubuntu have it in the package python3-venv." >&2; exit 1; fi; \
+	echo "$$python -m venv $(VENV)"; \
+	$$python -m venv "$(VENV)"
+
+$(INSTALLED): pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(TESTABLE): pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[test]'
+	@touch $(INSTALLED) $@
