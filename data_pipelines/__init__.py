@@ -1,0 +1,1 @@
+"""From imaging and connectomes to a Brain. Imports dtb; dtb never imports this."""
