@@ -1,0 +1,1 @@
+"""The description: what is simulated, as frozen objects that cost megabytes at any number of neurons."""
