@@ -1,0 +1,1 @@
+"""The execution: the only part of the package that owns state which changes."""

@@ -1,0 +1,1 @@
+"""Arrays and kernels on one kind of hardware each; all of them compute the same bits."""

@@ -1,0 +1,231 @@
+"""The cpu backend: numba kernels on all cores, no synapse stored unless that is faster.
+
+Three ways to deliver, which give the same sums: `cpu_dense` draws synapses for large populations, `cpu_sparse` for
+small ones, `cpu_stored` reads them from memory. One call of `advance` starts one worker per thread; the workers run
+block after block inside compiled code and meet at a spin barrier, because waking threads for every step would cost
+more than the step. A block is the shortest delay of the network: within it no spike can reach another neuron.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from dtb.engine.backends import cpu_spikes, cpu_tables, cpu_update
+from dtb.engine.backends.cpu_drive import Call, Dense, Plan, Sparse, Stored
+from dtb.engine.backends.cpu_kernels import LANES, ROWS, Dynamics, History, Probes, Sync
+from dtb.engine.backends.cpu_vector import LANES_64
+from dtb.engine.backends.state import Counters, Snapshot
+from dtb.engine.constants import RUNAWAY, Constants, Control, default_control, delay_steps
+from dtb.network import rng, synapses
+from dtb.network.network import Network
+from dtb.network.tiles import Tiles
+
+STEPS_AT_ONCE = 128  # of one call, at least; the history is kept that much longer than the longest delay
+MAX_BLOCK = 16  # steps that a tile runs before the others see its spikes
+STORED_BYTES = 1 << 28  # of rows and sums ahead of time, up to which reading synapses is faster than computing them
+
+
+class State(NamedTuple):
+    """Everything of a run that changes.
+
+    fields (b, 96), hold (b, 16): see `cpu_kernels`.  history: boxed in a list, because it is replaced when it grows.
+    ring: sums ahead of time, or buffers, of the way to deliver.  tallies (workers, 3, h): synapses delivered,
+    autapses, lesioned, by emission step modulo h.  failed (t,): first step in which a tile left all bounds, or -1.
+    clock: [next step].  seed: of noise.
+    """
+
+    fields: np.ndarray
+    hold: np.ndarray
+    history: list[History]
+    ring: list[np.ndarray]
+    tallies: np.ndarray
+    failed: np.ndarray
+    clock: list[int]
+    seed: int
+
+
+class CpuBackend:
+    """See `state.Backend`."""
+
+    name = "cpu"
+
+    def __init__(
+        self, network: Network, constants: Constants, dt: float, implicit: bool, tiles: Tiles, threads: int,
+        storage: str = "procedural", lesions: tuple[np.ndarray, ...] | None = None,
+    ) -> None:  # fmt: skip
+        self.network, self.constants, self.implicit, self.tiles = network, constants, implicit, tiles
+        self.threads = threads
+        delays = [delay_steps(network, p, dt) for p in network.projections]
+        self.longest = max((int(d.max(initial=1)) for d in delays), default=1)
+        block = min(MAX_BLOCK, min((int(d.min(initial=MAX_BLOCK)) for d in delays), default=MAX_BLOCK))
+        burst = -(-block // (int(constants.hold.min()) + 1))
+        self.layout = cpu_tables.layout(network, tiles)
+        self.draws = cpu_tables.draws(network)
+        self.width = synapses.offsets(network)[:, -1].copy()
+        plan = Plan(
+            network, tiles, self.layout, self.draws, self.width, dt, block, burst, self.longest, threads, lesions
+        )
+        self.synapse_storage = choose(network, self.longest) if storage == "auto" else storage
+        way = Stored if self.synapse_storage == "stored" else Dense if tiles.pure else Sparse
+        self.way = way(plan)
+        self.block, self.burst = self.way.plan.block, self.way.plan.burst
+
+    # state -----------------------------------------------------------------------------------------------------
+
+    def start(self, seed: int) -> State:
+        tiles, blocks = self.tiles, int(self.layout.block[-1])
+        columns = 1 << int(np.ceil(np.log2(self.longest + self.block + STEPS_AT_ONCE + 1)))
+        fields = np.empty((blocks, 6 * LANES), np.float32)
+        control = default_control(self.network)
+        per_unit = (control.sd.astype(np.float64) / rng.NOISE_SD).astype(np.float32)
+        keys = rng.key(seed, rng.Stream.INITIAL, np.arange(2))
+        of_class = self.network.population_class
+        cpu_spikes.initial(
+            self.layout, of_class, self.constants.reset, self.constants.threshold, control.mean, per_unit, keys, fields
+        )
+        room = tiles.n.astype(np.int64) * (self.burst + 1)
+        planes = room.sum() if self.block > 1 else 0
+        history = History(
+            np.zeros(room.sum() + LANES_64, np.uint16), np.zeros(planes, np.uint16), np.cumsum(room) - room, room,
+            np.zeros((len(tiles.n), columns), np.int32),
+        )  # fmt: skip
+        return State(
+            fields, np.zeros((blocks, LANES), np.uint16), [history], list(self.way.ring()),
+            np.zeros((self.threads, 3, columns), np.int64),
+            np.full(len(tiles.n), -1), [0], seed,
+        )  # fmt: skip
+
+    def make_room(self, state: State) -> None:
+        """Forget spikes older than the longest delay, and grow where one more block might not fit."""
+        history, t = state.history[0], state.clock[0]
+        live = cpu_spikes.compact(history, t, self.longest + self.block)
+        need = live + self.tiles.n * self.burst
+        if (need > history.room).any():
+            room = np.where(need > history.room, np.maximum(need * 3 // 2, history.room), history.room)
+            base = np.cumsum(room) - room
+            index = np.zeros(room.sum() + LANES_64, np.uint16)
+            plane = np.zeros(room.sum() if len(history.plane) else 0, np.uint16)
+            for old, new in ((history.neuron, index), (history.plane, plane)):
+                if len(old):
+                    cpu_spikes.move(old, new, history.base, base, live)
+            state.history[0] = History(index, plane, base, room, history.start)
+
+    # run -------------------------------------------------------------------------------------------------------
+
+    def advance(
+        self, state: State, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray
+    ) -> tuple[int, np.ndarray]:
+        """Run at most `steps` steps; return how many, and the fields of sampled neurons (steps, s, 6)."""
+        self.make_room(state)
+        begin = state.clock[0]
+        steps = min(steps, state.history[0].start.shape[1] - self.longest - self.block - 1)
+        keys = rng.key(state.seed, rng.Stream.NOISE, np.arange(begin, begin + steps))
+        dynamics, probes = self._dynamics(control, stimulus, keys), self._probes(samples, steps)
+        done = 0
+        while done == 0:
+            meetings = np.zeros(1, np.int64), np.zeros(2 * steps + 2, np.int64), np.zeros(steps + 1, np.int64)
+            call = Call(begin, steps, dynamics, probes, Sync(*meetings))
+            done = self._work(state, call)
+            if done == 0:  # a buffer was too small for what arrives in one step; nothing has moved yet
+                state.ring[0] = np.zeros((*state.ring[0].shape[:2], 2 * state.ring[0].shape[2]), np.uint32)
+        state.clock[0] = begin + done
+        return done, probes.out[:done]
+
+    def _work(self, state: State, call: Call) -> int:
+        if self.threads == 1:
+            return self.way.work(0, state, call)
+        with ThreadPoolExecutor(self.threads) as pool:
+            done = list(pool.map(lambda worker: self.way.work(worker, state, call), range(self.threads)))
+        return done[0]  # they meet after every block, so all have done as many
+
+    def _dynamics(self, control: Control, stimulus: np.ndarray, keys: np.ndarray) -> Dynamics:
+        c, pure = self.constants, self.tiles.pure
+        k = self.network.population_class if pure else np.arange(len(c.step))
+        gain = control.gain if pure else np.ones((len(k), 4), np.float32)
+        mean, sd = (control.mean, control.sd) if pure else (np.zeros(len(k), np.float32),) * 2
+        table = np.empty((len(k), ROWS), np.float32)
+        columns = [c.step, c.leak, c.leak_drive, c.threshold, c.reset]
+        for row, values in enumerate(columns):
+            table[:, row] = values[k]
+        table[:, cpu_update.DRIFT] = c.bg_mean[k] * mean
+        table[:, cpu_update.SPREAD] = c.bg_noise[k] * sd
+        table[:, cpu_update.BG_DECAY] = c.bg_decay[k]
+        for u in range(4):
+            table[:, cpu_update.G + u] = c.g[k, u] * gain[:, u]
+            table[:, cpu_update.E_REV + u] = c.e_rev[k, u]
+            table[:, cpu_update.DECAY + u] = c.decay[k, u]
+        table[:, cpu_update.UNIT : cpu_update.UNIT + 2] = c.unit
+        table[:, cpu_update.HOLD] = c.hold[k]
+        table[:, cpu_update.STIMULUS] = 0
+        return Dynamics(
+            table, self.network.population_class, control.gain, control.mean, control.sd, c.bg_mean, c.bg_noise, keys,
+            np.ascontiguousarray(stimulus, np.float32), self.implicit,
+        )  # fmt: skip
+
+    def _probes(self, samples: np.ndarray, steps: int) -> Probes:
+        tile = np.searchsorted(self.tiles.first, samples, side="right") - 1
+        order = np.argsort(samples, kind="stable")
+        start = np.searchsorted(tile[order], np.arange(len(self.tiles.n) + 1))
+        neuron = (samples - self.tiles.first[tile])[order]
+        return Probes(start, neuron, order, np.zeros((steps, len(samples), 6), np.float32))
+
+    # what is left behind -----------------------------------------------------------------------------------------
+
+    def step(self, state: State) -> int:
+        return state.clock[0]
+
+    def spikes(
+        self, state: State, start: int, stop: int, stride: int, wanted: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return cpu_spikes.listed(state.history[0], self.layout, start, stop, stride, wanted)
+
+    def failure(self, state: State) -> tuple[int, int, float] | None:
+        bad = np.flatnonzero(state.failed >= 0)
+        if not len(bad):
+            return None
+        tile = int(bad[np.argmin(state.failed[bad])])
+        neuron, value = cpu_spikes.first_failure(state.fields, self.layout, tile, RUNAWAY)
+        return int(state.failed[tile]), int(self.tiles.first[tile]) + max(neuron, 0), float(value)
+
+    def state_digest(self, state: State) -> int:
+        return int(cpu_spikes.state_digest(state.fields, self.layout))
+
+    def totals(self, state: State, start: int, stop: int) -> tuple[int, int, np.ndarray]:
+        """Number of spikes, their digest, and the synapses they emitted by step."""
+        return cpu_spikes.totals(
+            state.history[0], self.layout, self.network.first_gid, self.width, self.draws.position_0,
+            self.draws.position_1, start, stop,
+        )  # fmt: skip
+
+    def counts(self, state: State, start: int, stop: int) -> np.ndarray:
+        """(steps, populations) int32: spikes of each population."""
+        out = np.zeros((stop - start, self.network.n_populations), np.int32)
+        cpu_spikes.count(state.history[0], self.layout, start, stop, out)
+        return out
+
+    def counters(self, state: State, start: int, stop: int) -> Counters:
+        """What has become of the synapses of spikes of steps start..stop-1, and begin those columns anew."""
+        columns = np.arange(start, stop) & (state.tallies.shape[2] - 1)
+        sums = state.tallies[:, :, columns].sum(axis=0)
+        state.tallies[:, :, columns] = 0
+        return Counters(*sums)
+
+    def snapshot(self, state: State) -> Snapshot:
+        """The state in gid order: a copy, for tests and checkpoints."""
+        n, block, first = self.tiles.n, self.layout.block, self.tiles.first
+        fields = np.empty((self.network.n_neurons, 6), np.float32)
+        hold = np.empty(self.network.n_neurons, np.uint16)
+        for t in range(len(n)):
+            gids, blocks = slice(first[t], first[t] + n[t]), slice(block[t], block[t + 1])
+            fields[gids] = state.fields[blocks].reshape(-1, 6, LANES).transpose(0, 2, 1).reshape(-1, 6)[: n[t]]
+            hold[gids] = state.hold[blocks].ravel()[: n[t]]
+        return Snapshot(fields, hold)
+
+
+def choose(network: Network, longest: int) -> str:
+    """ "stored" where rows and sums ahead fit what caches make fast, measured in benchmarks/delivery.py."""
+    rows, ahead = 6 * network.n_synapses, 4.0 * (longest + 2) * network.n_neurons
+    return "stored" if rows + ahead <= STORED_BYTES else "procedural"

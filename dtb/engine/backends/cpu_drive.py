@@ -1,0 +1,148 @@
+"""The three ways to deliver, each compiled from a network and able to run one worker of a call."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dtb.engine.backends import cpu_dense, cpu_rows, cpu_sparse, cpu_stored, cpu_tables
+from dtb.engine.backends.cpu_kernels import LANES, ROWS, Dynamics, Probes, Sync
+from dtb.network.network import Network
+from dtb.network.tiles import Tiles
+
+ROOM = 1.5  # of a buffer, over what is expected
+LEAST_ROOM = 4096
+FIRST_RATE = 40.0  # spikes/s; what buffers are sized for before anything was seen
+
+
+class Call(NamedTuple):
+    """One call of `advance`: which steps, with what."""
+
+    begin: int
+    steps: int
+    dynamics: Dynamics
+    probes: Probes
+    sync: Sync
+
+
+class Plan(NamedTuple):
+    """What every way needs of a network. block: steps between meetings; burst: spikes of a neuron in one."""
+
+    network: Network
+    tiles: Tiles
+    layout: Any
+    draws: Any
+    width: np.ndarray
+    dt: float
+    block: int
+    burst: int
+    longest: int
+    workers: int
+    lesions: tuple[np.ndarray, ...] | None
+
+
+def spare(plan: Plan):
+    """Workspace of `update_tile`."""
+    largest = int(plan.tiles.n.max()) * plan.burst
+    return (
+        np.zeros(ROWS * LANES, np.float32), np.zeros((plan.block, largest), np.uint16), np.zeros(plan.block, np.int64),
+    )  # fmt: skip
+
+
+class Dense:
+    """Large populations, synapses computed; see cpu_dense."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.cuts = cpu_tables.groups(plan.network, plan.tiles, plan.block, plan.workers)
+        self.tables = cpu_tables.dense(plan.network, plan.tiles, plan.layout, plan.dt, self.cuts, plan.lesions)
+
+    def ring(self) -> tuple[np.ndarray, ...]:
+        return ()
+
+    def work(self, worker: int, state, call: Call) -> int:
+        plan = self.plan
+        width = int((np.diff(plan.layout.block[self.cuts]) * LANES).max()) + LANES
+        sums = np.zeros(2 * plan.block * width, np.int32)
+        return cpu_dense.work_dense(
+            plan.workers, call.begin, call.steps, plan.block, plan.burst, state.fields, state.hold, sums, state.failed,
+            plan.layout, state.history[0], call.dynamics, call.probes, self.tables, plan.draws, state.tallies[worker],
+            spare(plan), cpu_dense.scratch(plan.block), call.sync,
+        )  # fmt: skip
+
+
+class Sparse:
+    """Small populations, synapses computed; see cpu_sparse."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan._replace(block=1, burst=1)
+        self.rows = cpu_rows.rows(plan.network, plan.dt, plan.lesions)
+        self.tables = cpu_sparse.sparse(self.rows, plan.longest)
+        expected = plan.network.n_synapses * FIRST_RATE * plan.dt / 1000 / (len(plan.tiles.n) * plan.workers)
+        self.room = max(int(ROOM * expected), 0) + LEAST_ROOM
+
+    def ring(self) -> tuple[np.ndarray, ...]:
+        shape = (self.plan.workers, len(self.plan.tiles.n))
+        event, count = np.zeros((*shape, self.room), np.uint32), np.zeros(shape, np.int64)
+        return event, count
+
+    def work(self, worker: int, state, call: Call) -> int:
+        plan = self.plan
+        sums = np.zeros(2 * (-(-int(plan.tiles.n.max()) // LANES) * LANES), np.int32)
+        tally = np.zeros((3, state.tallies.shape[2]), np.int64)
+        return cpu_sparse.work_sparse(
+            worker, plan.workers, call.begin, call.steps, plan.longest, state.fields, state.hold, sums, state.failed,
+            plan.layout, state.history[0], call.dynamics, call.probes, self.rows, self.tables, plan.draws,
+            cpu_sparse.Buffers(*state.ring), tally, state.tallies[worker], spare(plan), call.sync,
+        )  # fmt: skip
+
+
+class Stored:
+    """Synapses in memory; see cpu_stored."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        rows = cpu_rows.rows(plan.network, plan.dt, plan.lesions)
+        n, lanes = plan.network.n_neurons, int(plan.layout.block[-1]) * LANES
+        steps = self._rows(rows)
+        if int(steps.max()) * lanes >= 2**32:
+            raise ValueError(
+                f"stored synapses reach {steps.max()} steps ahead in {n:,} neurons, more than 32 bits address. "
+                'Use synapses = "procedural", or raise dt.'
+            )
+        share = np.searchsorted(np.cumsum(plan.tiles.n), n * np.arange(1, plan.workers) / plan.workers)
+        tile = np.concatenate([[0], share, [len(plan.tiles.n)]]).astype(np.int64)
+        owner = np.repeat(np.arange(plan.workers), np.diff(tile))
+        start = np.zeros((plan.workers, 2, n + 1), np.int64)
+        dropped = np.zeros((2, n), np.uint16)
+        empty = np.zeros(0, np.uint32), np.zeros(0, np.int16)
+        counted = cpu_stored.Stored(start, *empty, dropped[0], dropped[1], tile, lanes, steps)
+        arguments = (rows, plan.layout, plan.draws, plan.width, owner, lanes)
+        cpu_stored.enumerate_rows(0, n, *arguments, counted, False)
+        flat = start.reshape(-1)
+        np.cumsum(flat, out=flat)
+        total = int(flat[-1])
+        self.tables = counted._replace(offset=np.empty(total, np.uint32), weight=np.empty(total, np.int16))
+        begins = start[:, :, :-1].copy()
+        fill = self.tables._replace(start=np.ascontiguousarray(begins))
+        cpu_stored.enumerate_rows(0, n, *arguments, fill, True)
+
+    def _rows(self, rows) -> np.ndarray:
+        """(2,) steps that each kind's ring of sums must hold."""
+        longest = np.ones(2, np.int64)
+        for i, kind in enumerate(rows.kind):
+            delays = rows.delay[rows.delay_at[i] : rows.delay_at[i + 1]]
+            longest[kind] = max(longest[kind], int(delays.max(initial=1)))
+        return longest + self.plan.block
+
+    def ring(self) -> tuple[np.ndarray, ...]:
+        return tuple(np.zeros(int(rows) * self.tables.lanes + LANES, np.int32) for rows in self.tables.rows)
+
+    def work(self, worker: int, state, call: Call) -> int:
+        plan = self.plan
+        return cpu_stored.work_stored(
+            worker, plan.workers, call.begin, call.steps, plan.block, plan.burst, state.fields, state.hold,
+            *(ring[:-LANES] for ring in state.ring), state.failed, plan.layout, state.history[0], call.dynamics,
+            call.probes, self.tables, state.tallies[worker], spare(plan), call.sync,
+        )  # fmt: skip

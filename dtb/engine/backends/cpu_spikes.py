@@ -1,0 +1,165 @@
+"""What is read from the spike history between calls: lists, counts, digests, synapses emitted; and room for more."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import float32, int32, int64, njit, uint64
+
+from dtb.engine.backends.cpu_kernels import GOLDEN, LANES, MIX_1, MIX_2, hash64
+from dtb.engine.backends.state import DIGEST_KEY
+from dtb.network.rng import NOISE_CENTRE
+
+KEY = uint64(DIGEST_KEY)
+
+
+@njit(inline="always")
+def mix(z):
+    z = (z ^ (z >> uint64(30))) * MIX_1
+    z = (z ^ (z >> uint64(27))) * MIX_2
+    return z ^ (z >> uint64(31))
+
+
+@njit(inline="always")
+def noise4(word):
+    """rng.noise4."""
+    low = uint64(0xFFFF)
+    total = (word & low) + ((word >> uint64(16)) & low) + ((word >> uint64(32)) & low) + (word >> uint64(48))
+    return float32(int32(total) - int32(NOISE_CENTRE))
+
+
+@njit(inline="always")
+def population_of(layout, tile, neuron):
+    if layout.lane_population.shape[0] == 0:
+        return int64(layout.population[tile])
+    block = layout.block[tile] + neuron // LANES
+    return int64(layout.block_population[block]) + int64(layout.lane_population[block, neuron % LANES])
+
+
+@njit(nogil=True, cache=True)
+def initial(layout, population_class, reset, threshold, mean, per_unit, keys, fields):
+    """state.initial for all lanes, also those past a tile's end, which nobody reads."""
+    for tile in range(layout.first.shape[0]):
+        for b in range(layout.block[tile], layout.block[tile + 1]):
+            for l in range(LANES):
+                neuron = (b - layout.block[tile]) * LANES + l
+                p = population_of(layout, tile, neuron)
+                k = population_class[p]
+                z = uint64(layout.first[tile] + neuron) * GOLDEN
+                part = float32(hash64(z, keys[0, 0], keys[0, 1]) >> uint64(40)) * float32(2.0**-24)
+                fields[b, l] = reset[k] + (threshold[k] - reset[k]) * part
+                for field in range(1, 5):
+                    fields[b, field * LANES + l] = float32(0)
+                fields[b, 5 * LANES + l] = mean[p] + per_unit[p] * noise4(hash64(z, keys[1, 0], keys[1, 1]))
+
+
+@njit(cache=True)
+def compact(history, t, keep):
+    """Move the spikes of the last `keep` steps to the front of their tile's room; return how many each tile has."""
+    wrap = history.start.shape[1] - 1
+    live = np.zeros(history.base.shape[0], np.int64)
+    oldest = max(t - keep, 0)
+    for tile in range(history.base.shape[0]):
+        base, drop = history.base[tile], history.start[tile, oldest & wrap]
+        live[tile] = history.start[tile, t & wrap] - drop
+        if drop > 0:
+            for s in range(live[tile]):
+                history.neuron[base + s] = history.neuron[base + drop + s]
+            if history.plane.shape[0] > 0:
+                for s in range(live[tile]):
+                    history.plane[base + s] = history.plane[base + drop + s]
+            for step in range(oldest, t + 1):
+                history.start[tile, step & wrap] -= drop
+        for step in range(t + 1, oldest + wrap + 1):  # columns of steps before `oldest`: no spikes there any more
+            history.start[tile, step & wrap] = 0
+    return live
+
+
+@njit(cache=True)
+def move(old, new, old_base, new_base, live):
+    for tile in range(live.shape[0]):
+        for s in range(live[tile]):
+            new[new_base[tile] + s] = old[old_base[tile] + s]
+
+
+@njit(nogil=True, cache=True)
+def listed(history, layout, start, stop, stride, wanted):
+    """Steps and gids of spikes of wanted populations, and of gids that stride divides; ordered by step, then gid."""
+    wrap, n = history.start.shape[1] - 1, 0
+    step, gid = np.empty(0, np.int64), np.empty(0, np.int64)
+    for fill in range(2):  # count first, then write
+        if fill:
+            step, gid = np.empty(n, np.int64), np.empty(n, np.int64)
+        n = 0
+        for t in range(start, stop):
+            for tile in range(layout.first.shape[0]):
+                for s in range(history.start[tile, t & wrap], history.start[tile, (t + 1) & wrap]):
+                    neuron = int64(history.neuron[history.base[tile] + s])
+                    number = layout.first[tile] + neuron
+                    if number % stride == 0 or wanted[population_of(layout, tile, neuron)]:
+                        if fill:
+                            step[n] = t
+                            gid[n] = number
+                        n += 1
+    return step, gid
+
+
+@njit(nogil=True, cache=True)
+def totals(history, layout, first_gid, width, key_0, key_1, start, stop):
+    """(spikes, digest, (steps,) synapses emitted): an out-degree is ⌊D⌋, and one more if the last draw is below D."""
+    wrap = history.start.shape[1] - 1
+    n, digest = int64(0), uint64(0)
+    emitted = np.zeros(stop - start, np.int64)
+    for tile in range(layout.first.shape[0]):
+        for t in range(start, stop):
+            for s in range(history.start[tile, t & wrap], history.start[tile, (t + 1) & wrap]):
+                neuron = int64(history.neuron[history.base[tile] + s])
+                gid = layout.first[tile] + neuron
+                digest += mix(mix(uint64(gid) ^ KEY) + uint64(t))
+                n += 1
+                d = width[population_of(layout, tile, neuron)]
+                whole = int64(d >> uint64(32))
+                emitted[t - start] += whole
+                rest = d & uint64(0xFFFFFFFF)
+                if rest > 0:
+                    draw = hash64(uint64(gid) * GOLDEN, key_0[whole], key_1[whole]) >> uint64(32)
+                    emitted[t - start] += int64(draw < rest)
+    return n, digest, emitted
+
+
+@njit(nogil=True, cache=True)
+def count(history, layout, start, stop, out):
+    wrap = history.start.shape[1] - 1
+    mixed = layout.lane_population.shape[0] > 0
+    for tile in range(layout.first.shape[0]):
+        for t in range(start, stop):
+            a, b = history.start[tile, t & wrap], history.start[tile, (t + 1) & wrap]
+            if not mixed:
+                out[t - start, layout.population[tile]] += int32(b - a)
+                continue
+            for s in range(a, b):
+                neuron = int64(history.neuron[history.base[tile] + s])
+                out[t - start, population_of(layout, tile, neuron)] += int32(1)
+
+
+@njit(nogil=True, cache=True)
+def state_digest(fields, layout):
+    """state.state_digest over the blocks of lanes, without a copy of the state."""
+    bits = fields.view(np.uint32)
+    digest = uint64(0)
+    for tile in range(layout.first.shape[0]):
+        for neuron in range(layout.n[tile]):
+            b, l = layout.block[tile] + neuron // LANES, neuron % LANES
+            for field in range(6):
+                which = uint64(layout.first[tile] + neuron) * uint64(8) + uint64(field)
+                digest += mix(mix(which ^ KEY) + uint64(bits[b, field * LANES + l]))
+    return digest
+
+
+@njit(nogil=True, cache=True)
+def first_failure(fields, layout, tile, limit):
+    """(neuron in its tile, V) of a tile's first membrane out of bounds; -1 where all are within."""
+    for neuron in range(layout.n[tile]):
+        v = fields[layout.block[tile] + neuron // LANES, neuron % LANES]
+        if not abs(v) < limit:
+            return neuron, v
+    return -1, float32(0)

@@ -1,0 +1,147 @@
+"""Stored synapses: the rows of the rule, enumerated once, read whenever their neuron fires.
+
+For small networks, where a spike or two per population and step leave nothing to vectorise. Each worker keeps the
+synapses that end in its own tiles, and its part of a ring of sums that reaches as far ahead as the longest delay: a
+spike is delivered once, to the steps at which it will arrive. Six bytes per synapse, and for the ring four bytes per
+neuron and step of delay.
+
+w worker, n source neuron, s synapse.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import int16, int64, njit, uint32, uint64
+
+from dtb.engine.backends.cpu_kernels import GOLDEN, atomic_add, barrier, hash64, kernel, update_tile
+from dtb.engine.backends.cpu_rows import HALF, column_of, pair_of, target_of
+
+
+class Stored(NamedTuple):
+    """start (w, 2, n + 1) int64: synapses of a neuron, by worker and kind.  offset (s,) uint32: delay · lanes + lane of
+    the target; weight (s,) int16.  autapses, lesioned (n,) uint16.  tile (w + 1,): tiles of a worker.  lanes: of all
+    tiles.  rows (2,): steps that the ring of a kind holds.
+    """
+
+    start: np.ndarray
+    offset: np.ndarray
+    weight: np.ndarray
+    autapses: np.ndarray
+    lesioned: np.ndarray
+    tile: np.ndarray
+    lanes: int
+    rows: np.ndarray
+
+
+@njit(nogil=True, cache=True)
+def enumerate_rows(begin, end, rows, layout, draws, width, owner, lanes, stored, fill):
+    """Walk all synapses of neurons begin..end-1: count them in stored.start, or write them from there on."""
+    population = np.searchsorted(rows.first_gid, begin, side="right") - 1
+    for gid in range(begin, end):
+        while gid >= rows.first_gid[population + 1]:
+            population += 1
+        region, cell_class, degree = (
+            rows.population_region[population],
+            rows.population_class[population],
+            width[population],
+        )
+        z = uint64(gid) * GOLDEN
+        for j in range(int64((degree + uint64(0xFFFFFFFF)) >> HALF)):
+            r = hash64(z, draws.position_0[j], draws.position_1[j])
+            u = (uint64(j) << HALF) + (r >> HALF)
+            if u >= degree:
+                continue
+            i, offset = 0, u
+            while not rows.sends[i, cell_class] or offset >= rows.total[i, region]:
+                if rows.sends[i, cell_class]:
+                    offset -= rows.total[i, region]
+                i += 1
+            e = pair_of(rows, i, region, offset)
+            within = offset - rows.start[e]
+            k = column_of(rows, i, e, within)
+            target = target_of(rows, i, e, k, within, r)
+            if target == gid:
+                if not fill:
+                    stored.autapses[gid] += 1
+                continue
+            if rows.lesion.shape[0] > 0:
+                if hash64(z, draws.lesion_0[j], draws.lesion_1[j]) >> HALF < rows.lesion[e]:
+                    if not fill:
+                        stored.lesioned[gid] += 1
+                    continue
+            tile = np.searchsorted(layout.first, target, side="right") - 1
+            at = owner[tile], rows.kind[i], gid
+            if not fill:
+                stored.start[at[0], at[1], gid + 1] += 1
+                continue
+            n_delays = rows.delays[i]
+            delay = int64(rows.delay[rows.delay_at[i] + (e - rows.pair[i, 0]) * n_delays + k % n_delays])
+            lane = layout.block[tile] * 16 + target - layout.first[tile]
+            choice = hash64(z, draws.weight_0[j], draws.weight_1[j]) >> uint64(56)
+            s = stored.start[at]
+            stored.offset[s] = uint32(delay * lanes + lane)
+            stored.weight[s] = int16(draws.weights[(i << 8) + int64(choice)])
+            stored.start[at] = s + 1
+
+
+@kernel
+def scatter(worker, begin, steps, layout, history, stored, ring_e, ring_i, tally):
+    """Deliver the spikes of steps begin..begin+steps-1 to this worker's sums. tally (h, 3) counts, see `Stored`."""
+    wrap = uint64(history.start.shape[1] - 1)
+    for tile in range(uint64(layout.first.shape[0])):
+        base = history.base[tile]
+        for t in range(begin, begin + steps):
+            a = int64(history.start[tile, uint64(t) & wrap])
+            b = int64(history.start[tile, uint64(t + 1) & wrap])
+            for s in range(base + a, base + b):
+                gid = uint64(layout.first[tile] + int64(history.neuron[uint64(s)]))
+                for kind in range(2):
+                    ring = ring_i if kind else ring_e
+                    first, last = stored.start[worker, kind, gid], stored.start[worker, kind, gid + uint64(1)]
+                    size = uint64(stored.rows[kind] * stored.lanes)
+                    now = uint64((t % stored.rows[kind]) * stored.lanes)
+                    for x in range(uint64(first), uint64(last)):
+                        at = now + uint64(stored.offset[x])
+                        at = at - size if at >= size else at
+                        ring[at] += stored.weight[x]
+                    tally[0, uint64(t) & wrap] += last - first
+                if worker == 0:
+                    tally[1, uint64(t) & wrap] += int64(stored.autapses[gid])
+                    tally[2, uint64(t) & wrap] += int64(stored.lesioned[gid])
+
+
+@kernel
+def work_stored(
+    worker, workers, begin, steps, block, burst, fields, hold, ring_e, ring_i, failed, layout, history, dynamics,
+    probes, stored, tally, spare, sync,
+):  # fmt: skip
+    """What one worker does in a call: its own tiles, block after block, then everyone's spikes onto its own sums."""
+    excitation = ring_e.reshape(stored.rows[0], stored.lanes)
+    inhibition = ring_i.reshape(stored.rows[1], stored.lanes)
+    wrap = history.start.shape[1] - 1
+    done, meeting = 0, 0
+    while done < steps:
+        now, t = min(block, steps - done), begin + done
+        for tile in range(stored.tile[worker], stored.tile[worker + 1]):
+            at, end = layout.block[tile] * 16, layout.block[tile + 1] * 16
+            bad = update_tile(
+                tile, t, done, now, fields, hold, excitation, inhibition, t % stored.rows[0], t % stored.rows[1], at,
+                layout, history, dynamics, probes, spare,
+            )  # fmt: skip
+            for p in range(now):
+                excitation[(t + p) % stored.rows[0], at:end] = 0
+                inhibition[(t + p) % stored.rows[1], at:end] = 0
+            if bad >= 0 and failed[tile] < 0:
+                failed[tile] = bad
+                atomic_add(sync.stop, int64(meeting), int64(1))
+            if history.start[tile, (t + now) & wrap] + layout.n[tile] * burst > history.room[tile]:
+                atomic_add(sync.stop, int64(meeting), int64(1))
+        barrier(sync, meeting, workers)
+        scatter(worker, t, now, layout, history, stored, ring_e, ring_i, tally)
+        done += now
+        if sync.stop[meeting] > 0:
+            break
+        meeting += 1
+    return done

@@ -1,0 +1,339 @@
+"""What is kept of a run, with time, labels and units."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+import zarr
+
+from dtb.engine.statistics import Statistics
+from dtb.engine.store import Column, Store, blocks, verify
+from dtb.network.network import Network
+from dtb.network.neuron import RECEPTORS
+
+RATES = (True, "region", "population", False)
+MAX_POPULATIONS = 4096  # up to which rates = true keeps them, too; a voxel brain has 227,000
+COMMIT_EVERY = 10.0  # s of wall time: what a kill can cost beside the chunk in hand
+BLOCK_ROWS = 2**14  # rows that `read_blocks` hands out at a time
+
+
+class Activity(NamedTuple):
+    """What one chunk of a run leaves behind.
+
+    start: first step; counts (steps, populations) int32 spikes; spike_step, spike_gid (s,) int64, of the recorded
+    populations and the neurons that statistics follow, ordered by step, then gid; fields (steps, neurons, 6) float32
+    of the sampled neurons: V, S_AMPA, S_NMDA, S_GABA_A, S_GABA_B, I_background.
+    """
+
+    start: int
+    counts: np.ndarray
+    spike_step: np.ndarray
+    spike_gid: np.ndarray
+    fields: np.ndarray
+
+
+class Recording:
+    """What a run should keep, and then what it kept; streamed to zarr v3, which xarray reads.
+
+    Parameters
+    ----------
+    rates : bool or "region" or "population"
+        Mean firing [spikes/s] of each region and of each population; True keeps both, but populations only where
+        there are at most 4,096.
+    spikes : names
+        Populations whose every spike is kept: 'Precentral_L.E', 'Precentral_L' or '*.E'.
+    membrane : names
+        Populations of whose neurons V [mV] and currents [pA] are kept, at every step.
+    samples : int
+        Neurons of each of these, evenly spaced.
+    bin : float [ms]
+        Over which rates are means; a whole number of steps. A bin that the run does not fill is not written.
+    store : path or None
+        A folder that does not exist yet; None keeps everything in memory.
+
+    Notes
+    -----
+    Arrays, all in one group:  region_rate (time, region)   population_rate (time, population)   spike_time, spike_gid
+    (spike)   V, I_AMPA, I_NMDA, I_GABA_A, I_GABA_B, I_background (membrane_time, neuron).
+    `time` is the start of a bin, `spike_time` and `membrane_time` that of a step. I_u = g_u S_u (E_u − V), with the
+    conductances of the cell class, without the gains an experiment may set.
+
+    Examples
+    --------
+    >>> recording = Recording(rates="region", spikes=["*.E"])
+    >>> recording.rates, recording.bin
+    ('region', 1.0)
+    """
+
+    def __init__(
+        self,
+        rates: bool | str = True,
+        spikes: Sequence[str] = (),
+        membrane: Sequence[str] = (),
+        samples: int = 5,
+        bin: float = 1.0,
+        store: str | os.PathLike | None = None,
+    ) -> None:
+        if not any(rates is known or (isinstance(known, str) and rates == known) for known in RATES):
+            raise ValueError(f'rates is {rates!r}. Known: true, "region", "population", false.')
+        if str in (type(spikes), type(membrane)):
+            raise ValueError('spikes and membrane are lists of names, such as ["*.E"].')
+        if samples < 1:
+            raise ValueError(f"samples is {samples}. At least one neuron of each population is needed.")
+        if not 0 < bin < float("inf"):
+            raise ValueError(f"bin is {bin} ms. It must be above 0 and finite.")
+        self.rates, self.spikes, self.membrane = rates, tuple(spikes), tuple(membrane)
+        self.samples, self.bin, self.store = samples, bin, store
+        self.populations = self.sampled = np.zeros(0, np.int64)
+        self.statistics: Statistics | None = None
+        self._root: zarr.Group | None = None
+        self._rows: dict[str, int] | None = None  # of a recording that was opened
+        self._network: Network | None = None  # while a simulation may hand over more
+        self._dt, self._width, self._first, self._next = 0.0, 1, 0, 0  # ms, steps of a bin, first step, next step
+
+    # a run hands over its chunks -------------------------------------------------------------------------------
+
+    def bind(self, network: Network, dt: float, start_step: int = 0) -> None:
+        """Prepare for the runs of one simulation; later calls for the same one change nothing."""
+        if self._rows is not None:
+            raise ValueError(f"recording '{self.store}' was opened to be read. Make a new one to record.")
+        if self._network is not None:
+            if (network.digest, dt) != (self._network.digest, self._dt) or start_step not in (self._first, self._next):
+                raise ValueError("this recording holds another simulation, or another time of it. Make a new one.")
+            return
+        self.prepare(network, dt)
+        self._store = Store(self.store, attributes(network, dt, start_step))
+        self._root = self._store.root
+        self._first = self._next = start_step
+        self.statistics = Statistics(network, dt)
+        self._streams = [
+            part(self._store, network, self)
+            for part, wanted in ((Rates, self.rates), (Spikes, self.spikes), (Membrane, self.membrane))
+            if wanted
+        ]
+        self._network = network
+        self._commit()
+
+    def prepare(self, network: Network, dt: float) -> None:
+        """Find what was asked for in a network, or say what is not there; writes nothing."""
+        width = round(self.bin / dt)
+        if width < 1 or abs(width * dt - self.bin) > 1e-9 * self.bin:
+            raise ValueError(f"bin is {self.bin} ms, not a whole number of steps of {dt} ms. Change bin or dt.")
+        self.populations = network.find_populations(self.spikes)
+        self.sampled = evenly_spaced(network, network.find_populations(self.membrane), self.samples)
+        self._dt, self._width = dt, width
+
+    def append(self, activity: Activity) -> None:
+        """Take over a chunk; chunks come in order and without a gap."""
+        if self._network is None or self.statistics is None:
+            raise ValueError("this recording belongs to no simulation yet. Pass it to Simulation.run.")
+        if activity.start != self._next:
+            raise ValueError(f"a chunk starts at step {activity.start}, but step {self._next} is due.")
+        self._next += len(activity.counts)
+        self.statistics.append(activity)
+        wrote = [part.append(activity) for part in self._streams]
+        if time.monotonic() - self._committed > COMMIT_EVERY:
+            self.flush()
+        elif any(wrote):
+            self._commit()
+
+    def flush(self) -> None:
+        """Bring to the disk all that was recorded, but for a bin that is not full."""
+        if self._network is None:
+            return
+        wrote = [part.stream.flush() for part in self._streams]
+        if any(wrote):
+            self._commit()
+
+    def close(self) -> None:
+        """Flush, and say in the manifest that this is all. Nothing more can be recorded."""
+        if self._network is not None:
+            self.flush()
+            self._store.commit(closed=True)
+            self._rows, self._network = dict(self._store.rows), None
+
+    def _commit(self) -> None:
+        self._store.commit()
+        self._committed = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    # what was kept ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> Recording:
+        """A recording on disk, of a finished or a killed run, after checking that every chunk is there and whole."""
+        rows = verify(path)
+        recording = cls(rates="region_rate" in rows, store=path)
+        recording._root, recording._rows = zarr.open_group(path, mode="r"), rows
+        return recording
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """A recorded array by its name, such as "region_rate" or "V"; see Notes for names and dimensions."""
+        return np.asarray(self._array(name)[: self._length(name)])
+
+    def read_blocks(self, name: str) -> Iterator[np.ndarray]:
+        """A recorded array in pieces, for what does not fit the memory."""
+        array = self._array(name)
+        return (np.asarray(array[rows]) for rows in blocks(self._length(name), BLOCK_ROWS))
+
+    def _array(self, name: str) -> zarr.Array:
+        self.flush()
+        if self._root is None:
+            raise ValueError("nothing was recorded yet. Pass the recording to Simulation.run.")
+        if name not in self._root:
+            raise ValueError(f"'{name}' was not recorded. Recorded: {', '.join(sorted(self._root.array_keys()))}.")
+        array = self._root[name]
+        assert isinstance(array, zarr.Array)
+        return array
+
+    def _length(self, name: str) -> int:
+        return (self._store.rows if self._rows is None else self._rows)[name]
+
+    def __contains__(self, name: str) -> bool:
+        return self._root is not None and name in self._root
+
+    @property
+    def time(self) -> np.ndarray:
+        """(time,) float64 [ms]: start of each bin of the rates."""
+        return self["time"]
+
+    @property
+    def region_rate(self) -> np.ndarray:
+        """(time, region) float32 [spikes/s]."""
+        return self["region_rate"]
+
+    @property
+    def population_rate(self) -> np.ndarray:
+        """(time, population) float32 [spikes/s]."""
+        return self["population_rate"]
+
+    @property
+    def spike_time(self) -> np.ndarray:
+        """(spike,) float64 [ms]."""
+        return self["spike_time"]
+
+    @property
+    def spike_gid(self) -> np.ndarray:
+        """(spike,) uint64."""
+        return self["spike_gid"]
+
+
+class Rates:
+    """Counts of steps become rates of bins."""
+
+    def __init__(self, store: Store, network: Network, recording: Recording) -> None:
+        regions, starts = np.unique(network.population_region, return_index=True)
+        self.starts, self.regions = starts, regions
+        self.width, self.bin, self.first = recording._width, recording.bin, recording._first * recording._dt
+        self.neurons = {}
+        columns = {"time": Column("float64", (), ("time",), {"units": "ms", "long_name": "start of the bin"})}
+        about = {"units": "spikes/s", "long_name": "mean firing of a neuron", "bin_ms": self.bin}
+        if recording.rates in (True, "region"):
+            self.neurons["region_rate"] = network.size.sum(axis=1)[regions]
+            columns["region_rate"] = Column("float32", (len(regions),), ("time", "region"), about)
+            store.write("region", np.array([network.regions[r] for r in regions]), ("region",))
+        if recording.rates == "population" or (recording.rates is True and network.n_populations <= MAX_POPULATIONS):
+            n = network.n_populations
+            self.neurons["population_rate"] = np.diff(network.first_gid)
+            columns["population_rate"] = Column("float32", (n,), ("time", "population"), about)
+            store.write("population", np.array([network.population_name(p) for p in range(n)]), ("population",))
+        self.stream = store.stream(columns)
+        self.bins = 0
+        self.rest = {name: np.zeros((0, len(n)), np.int64) for name, n in self.neurons.items()}
+
+    def append(self, activity: Activity) -> bool:
+        rows = {}
+        for name, neurons in self.neurons.items():
+            counts = activity.counts
+            if name == "region_rate":
+                counts = np.add.reduceat(counts, self.starts, axis=1, dtype=np.int64)
+            if self.width > 1:
+                counts = np.concatenate([self.rest[name], counts])
+                whole = len(counts) - len(counts) % self.width
+                self.rest[name] = counts[whole:].astype(np.int64)
+                counts = counts[:whole].reshape(-1, self.width, len(neurons)).sum(axis=1)
+            rows[name] = (counts / (neurons * (self.bin / 1000))).astype(np.float32)
+        n = len(rows[name])
+        rows["time"] = self.first + np.arange(self.bins, self.bins + n) * self.bin
+        self.bins += n
+        return self.stream.append(rows)
+
+
+class Spikes:
+    """Every spike of chosen populations."""
+
+    def __init__(self, store: Store, network: Network, recording: Recording) -> None:
+        self.first_gid, self.dt = network.first_gid, recording._dt
+        self.wanted = np.zeros(network.n_populations, bool)
+        self.wanted[recording.populations] = True
+        names = [network.population_name(int(p)) for p in recording.populations]
+        store.write("spike_population", np.array(names), ("spike_population",))
+        for name, values in (("first_gid", self.first_gid[:-1]), ("n_neurons", np.diff(self.first_gid))):
+            store.write(f"spike_population_{name}", values[recording.populations], ("spike_population",))
+        columns = {"spike_time": Column("float64", (), ("spike",), {"units": "ms"})}
+        columns["spike_gid"] = Column("uint64", (), ("spike",), {"long_name": "global number of the neuron"})
+        self.stream = store.stream(columns)
+
+    def append(self, activity: Activity) -> bool:
+        population = np.searchsorted(self.first_gid, activity.spike_gid, side="right") - 1
+        keep = self.wanted[population]
+        gid = activity.spike_gid[keep].astype(np.uint64)
+        return self.stream.append({"spike_time": activity.spike_step[keep] * self.dt, "spike_gid": gid})
+
+
+class Membrane:
+    """V and currents of sampled neurons."""
+
+    def __init__(self, store: Store, network: Network, recording: Recording) -> None:
+        gid = recording.sampled
+        population = np.searchsorted(network.first_gid, gid, side="right") - 1
+        cells = [network.classes[k].cell for k in network.population_class[population]]
+        self.g, self.e_rev = (np.array([getattr(c, name) for c in cells], np.float32) for name in ("g", "e_rev"))
+        self.dt = recording._dt
+        store.write("gid", gid.astype(np.uint64), ("neuron",), {"long_name": "global number of the neuron"})
+        names = np.array([network.population_name(int(p)) for p in population])
+        store.write("neuron_population", names, ("neuron",))
+        units = {"V": "mV"} | {f"I_{u}": "pA" for u in (*RECEPTORS, "background")}
+        columns = {"membrane_time": Column("float64", (), ("membrane_time",), {"units": "ms"})}
+        for name, unit in units.items():
+            about = {"units": unit, "coordinates": "gid neuron_population"}
+            columns[name] = Column("float32", (len(gid),), ("membrane_time", "neuron"), about)
+        self.stream = store.stream(columns)
+
+    def append(self, activity: Activity) -> bool:
+        v, s, background = activity.fields[:, :, 0], activity.fields[:, :, 1:5], activity.fields[:, :, 5]
+        rows = {"V": v, "I_background": background}
+        for u, receptor in enumerate(RECEPTORS):
+            rows[f"I_{receptor}"] = self.g[:, u] * s[:, :, u] * (self.e_rev[:, u] - v)  # nS·mV = pA
+        rows["membrane_time"] = (activity.start + np.arange(len(v))) * self.dt
+        return self.stream.append(rows)
+
+
+def evenly_spaced(network: Network, populations: np.ndarray, samples: int) -> np.ndarray:
+    """(neurons,) int64, rising: gids of `samples` neurons of each population, or of all it has."""
+    chosen = [np.zeros(0, np.int64)]
+    for p in populations:
+        first, end = network.first_gid[p : p + 2]
+        k = min(samples, int(end - first))
+        chosen.append(first + (2 * np.arange(k) + 1) * (end - first) // (2 * k))
+    return np.concatenate(chosen)
+
+
+def attributes(network: Network, dt: float, start_step: int) -> dict:
+    return {
+        "title": "recording of a simulated brain",
+        "network": network.digest,
+        "neurons": network.n_neurons,
+        "dt_ms": dt,
+        "first_step": start_step,
+        "use": "Research use only; not a medical device.",
+    }

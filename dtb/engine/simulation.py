@@ -1,0 +1,318 @@
+"""The executable form of a Network: the only owner of state that changes."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dtb.engine.constants import compile_constants, default_control
+from dtb.engine.recording import Activity, Recording
+from dtb.engine.statistics import sample_stride
+from dtb.network.network import Network
+from dtb.network.tiles import MAX_TILE, tile
+
+if TYPE_CHECKING:
+    from dtb.engine.backends.state import Backend, Snapshot
+
+BACKENDS = ("cpu", "reference")
+INTEGRATORS = ("semi-implicit", "euler")
+STORAGES = ("auto", "stored", "procedural")
+CHUNK_NUMBERS = 1 << 21  # spike counts handed over at once: 8 MB
+CHUNK_STEPS = 512
+RUNAWAY_HZ = 250.0  # spikes/s, mean of a population over RUNAWAY_MS: above any cortical population but a seizure's
+RUNAWAY_MS = 100.0
+
+
+class Simulation:
+    """A network in motion.
+
+    Parameters
+    ----------
+    network : Network
+    dt : float [ms]
+        Step. Delays and refractoriness are rounded to whole steps.
+    backend : "cpu" or "reference"
+        The reference is the definition in NumPy, for small networks; both give the same spikes.
+    threads : int
+        0 takes all cores of this process.
+    synapses : "auto", "stored" or "procedural"
+        Read from memory or computed where they are needed; the spikes are the same, "auto" takes what is faster.
+    seed : int
+        Of noise and initial state; the synapses' seed belongs to the network.
+    integrator : "semi-implicit" or "euler"
+        Of the membrane: one division a step and stable at 1 ms, or explicit as in the published system.
+    tile_size : int
+        Neurons a tile may hold; changes nothing but speed.
+    lesions : tuple of arrays or None
+        Fraction of the synapses of each pair of each projection that is dropped; see `lesion_tracts`.
+
+    Attributes
+    ----------
+    control : Control
+        Gains per population and receptor, mean and sd of the background; change the arrays between runs.
+    step : int
+        Steps done.
+    spikes, synaptic_events, autapses, lesioned : int
+    spike_digest, state_digest : 16 hex digits
+
+    Examples
+    --------
+    >>> import dtb
+    >>> network = dtb.build_network(dtb.default_brain(), n_neurons=2_000, in_degree=50)
+    >>> simulation = dtb.Simulation(network, dt=1.0, seed=1)
+    >>> simulation.run(100.0)
+    >>> simulation.step, simulation.spikes > 0
+    (100, True)
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        dt: float = 1.0,
+        backend: str = "cpu",
+        threads: int = 0,
+        synapses: str = "auto",
+        seed: int = 1,
+        integrator: str = "semi-implicit",
+        tile_size: int = MAX_TILE,
+        lesions: tuple[np.ndarray, ...] | None = None,
+    ) -> None:
+        if not 0 < dt < float("inf"):
+            raise ValueError(f"dt is {dt} ms; it must be above zero.")
+        if threads < 0:
+            raise ValueError(f"threads is {threads}; 0 takes all cores, a positive number that many.")
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed is {seed}; allowed: 0 to 2^64 - 1.")
+        for what, value, known in (
+            ("backend", backend, BACKENDS),
+            ("synapses", synapses, STORAGES),
+            ("integrator", integrator, INTEGRATORS),
+        ):
+            _check_known(what, value, known)
+        self.network, self.dt, self.seed = network, dt, seed
+        self.control = default_control(network)
+        self.phases: dict[str, float] = {"advance": 0.0, "observe": 0.0}
+        self.spikes = self.synaptic_events = self.autapses = self.lesioned = 0
+        self._digest = 0
+        tiles = tile(network, tile_size)
+        self.tiles = len(tiles.n)
+        self._backend = _compile(backend, network, dt, integrator, tiles, threads, synapses, lesions)
+        self._state = self._backend.start(seed)
+        self._stride = sample_stride(network)
+        self._open = np.zeros(0, np.int64)  # synapses emitted, by step, that may still be on their way
+        self._recent: list[np.ndarray] = []  # spikes per population of the last RUNAWAY_MS
+
+    @property
+    def step(self) -> int:
+        return self._backend.step(self._state)
+
+    @property
+    def threads(self) -> int:
+        return self._backend.threads
+
+    @property
+    def synapse_storage(self) -> str:
+        return self._backend.synapse_storage
+
+    @property
+    def spike_digest(self) -> str:
+        """Over all spikes so far; equal exactly when they are."""
+        return f"{self._digest:016x}"
+
+    @property
+    def state_digest(self) -> str:
+        """Over the bits of V, S and background of every neuron."""
+        return f"{self._backend.state_digest(self._state):016x}"
+
+    def snapshot(self) -> Snapshot:
+        """Fields and refractoriness of all neurons in gid order."""
+        return self._backend.snapshot(self._state)
+
+    def run(
+        self,
+        duration: float,
+        recording: Recording | None = None,
+        stimulus: np.ndarray | None = None,
+        gain: np.ndarray | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Advance by `duration` ms; run(a) then run(b) is run(a + b), at any step.
+
+        Parameters
+        ----------
+        duration : float [ms]
+            Rounded to whole steps.
+        recording : Recording or None
+            Takes over what it asked for, chunk by chunk.
+        stimulus : (steps, populations) or (populations,) float [pA] or None
+            Current into every neuron of a population, at each step of this run.
+        gain : (steps, populations, 4) float or None
+            Factor on each receptor's conductance at each step; None takes `control.gain`.
+        progress : function of (steps done, steps of this run)
+
+        Notes
+        -----
+        What the backends do, whatever their hardware; a block is the shortest delay of the network, in steps::
+
+            while step < end:
+                for group of tiles:                                  # on all cores, in any order: sums are integers
+                    for every step of the block:
+                        for delay d: deliver(history[step - d])      # draw each spike's synapses, add up what hits
+                    for every step of the block:
+                        fired = update(neurons, sums, noise(seed, gid, step), stimulus[step])
+                        history[step] = fired
+                step += block
+            record, check that no synapse was lost and no activity ran away
+        """
+        steps = round(duration / self.dt)
+        if steps < 1:
+            raise ValueError(f"duration is {duration} ms, less than one step of {self.dt} ms.")
+        currents = self._stimulus(stimulus, steps)
+        gains = self._gains(gain, steps)
+        if recording is not None:
+            recording.bind(self.network, self.dt, self.step)
+        done = 0
+        try:
+            while done < steps:
+                done += self._chunk(done, steps, currents, gains, recording)
+                if progress is not None:
+                    progress(done, steps)
+        finally:
+            if recording is not None:
+                recording.flush()
+
+    def _chunk(self, done: int, steps: int, currents: np.ndarray, gains: np.ndarray | None, recording) -> int:
+        """Advance by one chunk, then record and check it; return its steps."""
+        begin, clock = self.step, time.perf_counter()
+        ahead = min(steps - done, CHUNK_STEPS, max(1, CHUNK_NUMBERS // self.network.n_populations))
+        control = self.control
+        if gains is not None:  # a chunk has one set of gains
+            same = (gains[done : done + ahead] == gains[done]).all(axis=(1, 2))
+            ahead = ahead if same.all() else int(np.argmin(same))
+            control = control._replace(gain=np.ascontiguousarray(gains[done], np.float32))
+        now = currents[done : done + ahead] if len(currents) > 1 else currents
+        sampled = np.zeros(0, np.int64) if recording is None else recording.sampled
+        ahead, fields = self._backend.advance(self._state, ahead, control, now, sampled)
+        self.phases["advance"] += time.perf_counter() - clock
+        clock = time.perf_counter()
+        self._check_bounds(begin)
+        self._count(begin, begin + ahead)
+        counts = self._backend.counts(self._state, begin, begin + ahead)
+        if recording is not None:
+            wanted = np.zeros(self.network.n_populations, bool)
+            wanted[recording.populations] = True
+            step, gid = self._backend.spikes(self._state, begin, begin + ahead, self._stride, wanted)
+            recording.append(Activity(begin, counts, step, gid, fields))
+        self._check_runaway(counts)
+        self.phases["observe"] += time.perf_counter() - clock
+        return ahead
+
+    # what must never pass silently -----------------------------------------------------------------------------
+
+    def _count(self, begin: int, end: int) -> None:
+        """Spikes, digest, and the conservation of synapses: those emitted `longest` steps ago must all have arrived."""
+        spikes, digest, emitted = self._backend.totals(self._state, begin, end)
+        self.spikes += spikes
+        self._digest = (self._digest + int(digest)) % 2**64
+        self._open = np.concatenate([self._open, emitted])
+        first = end - len(self._open)
+        closed = max(first, end - self._backend.longest - 1)
+        counters = self._backend.counters(self._state, first, closed)
+        arrived = counters.delivered + counters.autapses + counters.lesioned
+        expected = self._open[: closed - first]
+        if not np.array_equal(arrived, expected):
+            at = int(np.argmax(arrived != expected))
+            raise RuntimeError(
+                f"{expected[at]:,} synapses were emitted in step {first + at}, but {counters.delivered[at]:,} "
+                f"delivered, {counters.autapses[at]:,} autapses and {counters.lesioned[at]:,} lesioned are "
+                f"{arrived[at]:,}. The results are wrong; please report this network."
+            )
+        self.synaptic_events += int(counters.delivered.sum())
+        self.autapses += int(counters.autapses.sum())
+        self.lesioned += int(counters.lesioned.sum())
+        self._open = self._open[closed - first :]
+
+    def _check_bounds(self, begin: int) -> None:
+        found = self._backend.failure(self._state)
+        if found is not None:
+            step, gid, value = found
+            population = int(np.searchsorted(self.network.first_gid, gid, side="right")) - 1
+            raise FloatingPointError(
+                f"membrane of neuron {gid} of '{self.network.population_name(population)}' is {value} mV at step "
+                f"{step} ({step * self.dt:g} ms). Lower dt, or use the semi-implicit integrator; check stimulus and "
+                "gains."
+            )
+
+    def _check_runaway(self, counts: np.ndarray) -> None:
+        self._recent.append(counts)
+        window = max(1, round(RUNAWAY_MS / self.dt))
+        held = sum(len(c) for c in self._recent)
+        while held - len(self._recent[0]) >= window:
+            held -= len(self._recent.pop(0))
+        if held < window:
+            return
+        limit = RUNAWAY_HZ * held * self.dt / 1000 * np.diff(self.network.first_gid) + 10  # 10: one cell is no runaway
+        total = np.sum([c.sum(axis=0) for c in self._recent], axis=0)
+        if (total > limit).any():
+            worst = int(np.argmax(total / limit))
+            n = np.diff(self.network.first_gid)[worst]
+            rate = total[worst] / n / (held * self.dt / 1000)
+            raise FloatingPointError(
+                f"'{self.network.population_name(worst)}' fires at {rate:.0f} spikes/s, mean of the "
+                f"{held * self.dt:g} ms before step {self.step}; above {RUNAWAY_HZ:g} a run is stopped. Lower "
+                "excitation: in_degree, gains, background or stimulus."
+            )
+
+    # arguments -------------------------------------------------------------------------------------------------
+
+    def _stimulus(self, stimulus: np.ndarray | None, steps: int) -> np.ndarray:
+        n = self.network.n_populations
+        if stimulus is None:
+            return np.zeros((1, n), np.float32)
+        currents = np.ascontiguousarray(np.atleast_2d(stimulus), np.float32)
+        if currents.shape not in ((1, n), (steps, n)):
+            raise ValueError(f"stimulus has shape {np.shape(stimulus)}; allowed: ({n},) or ({steps}, {n}) pA.")
+        if not np.isfinite(currents).all():
+            step, population = np.argwhere(~np.isfinite(currents))[0]
+            raise ValueError(
+                f"stimulus of '{self.network.population_name(population)}' at step {step} is not a number."
+            )
+        return currents
+
+    def _gains(self, gain: np.ndarray | None, steps: int) -> np.ndarray | None:
+        shape = (steps, self.network.n_populations, 4)
+        if gain is None:
+            return None
+        if np.shape(gain) != shape:
+            raise ValueError(f"gain has shape {np.shape(gain)}; allowed: {shape}, or change control.gain.")
+        if not (np.isfinite(gain).all() and np.min(gain) >= 0):
+            raise ValueError("gain holds values that are negative or not a number.")
+        return np.asarray(gain)
+
+
+def _check_known(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value in known:
+        return
+    if (what, value) == ("backend", "cuda"):
+        raise ValueError("backend 'cuda' is not part of this version. Known: cpu, reference.")
+    near = difflib.get_close_matches(str(value), known, 1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise ValueError(f"unknown {what} '{value}'. Known: {', '.join(known)}.{hint}")
+
+
+def _compile(backend, network, dt, integrator, tiles, threads, synapses, lesions) -> Backend:
+    """The backend of that name, with this network in it; imported only here, for numba is heavy."""
+    constants, implicit = compile_constants(network, dt), integrator == "semi-implicit"
+    if backend == "reference":
+        from dtb.engine.backends.reference import ReferenceBackend
+
+        return ReferenceBackend(network, constants, dt, implicit, lesions)
+    from dtb.engine.backends.cpu import CpuBackend
+
+    workers = threads or len(os.sched_getaffinity(0))
+    return CpuBackend(network, constants, dt, implicit, tiles, workers, synapses, lesions)
