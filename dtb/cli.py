@@ -1,0 +1,255 @@
+"""The command line. What is heavy is imported inside the commands, so that --help is quick."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dtb import __version__
+
+OK, FAILED, USAGE, INVALID, RESOURCES, INTERRUPTED = 0, 1, 2, 3, 4, 130
+LINE_EVERY = 10.0  # s between progress lines where there is no terminal
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Digital Twin Brain: a spiking simulation of one person's brain. Research use only; not a medical device.",
+)
+brain_app = typer.Typer(no_args_is_help=True, help="Brain files: what one person's scans say.")
+app.add_typer(brain_app, name="brain")
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dtb {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="A TOML file, such as configs/rest.toml.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Run folder; runs/NAME of the config if not given.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint (not yet there).")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier run.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="TABLE.key=value", help="Override one value of the config.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Simulate a brain, record it, make its BOLD, and sum it up."""
+    if resume:
+        refuse("--resume needs checkpoints, which this version does not write yet. Run again with --force.", USAGE)
+    with reported(debug):
+        from dtb.config import load_config
+
+        settings = load_config(config, set_ or ())
+        folder = out if out is not None else Path("runs") / config.stem
+        if settings.run.checkpoint_every is not None:
+            say(f"checkpoint_every = {settings.run.checkpoint_every:g}: no checkpoints yet; what is recorded is kept.")
+        say(f"building the network of {config}")
+        from dtb.run import run_config
+
+        with progress_bar(settings.Simulation.dt) as progress:
+            summary = run_config(settings, folder, force, progress)
+        print(summary)
+        print(f"  {'folder':<26}{folder}")
+        print(f'  {"open it with":<26}xarray.open_zarr("{folder / "recording.zarr"}", consolidated=False)')
+        if summary.status == "interrupted":
+            raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(help="A Brain file (.h5), a config (.toml) or a run folder.")],
+    debug: Debug = False,
+) -> None:
+    """One screen about a brain, a config or a run."""
+    with reported(debug):
+        print(describe(file))
+
+
+@app.command()
+def check(debug: Debug = False) -> None:
+    """Say what works on this machine, and try the laws on a toy brain."""
+    with reported(debug):
+        from dtb.check import laws, machine
+
+        for line in machine():
+            print(line)
+        failed = 0
+        for name, fault in laws():
+            failed += bool(fault)
+            print(f"{'FAIL' if fault else 'PASS'}  {name}{': ' + fault if fault else ''}", flush=True)
+        if failed:
+            raise typer.Exit(FAILED)
+
+
+@brain_app.command()
+def validate(file: Annotated[Path, typer.Argument(help="A Brain file (.h5).")], debug: Debug = False) -> None:
+    """Print everything that is wrong with a brain, where, and what to do."""
+    with reported(debug):
+        from dtb.brain_faults import faults
+        from dtb.brain_file import read
+
+        found = faults(read(file))
+        for fault in found:
+            print(fault)
+        errors = sum(fault.severity == "error" for fault in found)
+        print(f"{file}: {errors} errors, {len(found) - errors} warnings")
+        if errors:
+            raise typer.Exit(INVALID)
+
+
+def describe(file: Path) -> str:
+    """What `dtb show` prints."""
+    if file.is_dir():
+        return describe_run(file)
+    if file.suffix == ".toml":
+        return describe_config(file)
+    if file.suffix in (".h5", ".hdf5") or str(file) == "default":
+        from dtb.brain import Brain, default_brain
+
+        return str(default_brain() if str(file) == "default" else Brain.load(file))
+    if not file.exists():
+        raise FileNotFoundError(f"there is no '{file}'. Give a Brain file (.h5), a config (.toml) or a run folder.")
+    raise ValueError(f"'{file}' is neither a Brain file (.h5) nor a config (.toml) nor a run folder.")
+
+
+def describe_config(file: Path) -> str:
+    from dtb.brain import Brain, default_brain
+    from dtb.config import load_config
+    from dtb.network.build import build_network
+
+    config = load_config(file)
+    brain = default_brain() if config.brain == "default" else Brain.load(config.brain)
+    network = build_network(brain, **config.build_network.keywords())
+    steps = round(config.run.duration / config.Simulation.dt)
+    return f"{config.to_toml()}\n{network}\n  {config.run.duration / 1000:g} s are {steps:,} steps"
+
+
+def describe_run(folder: Path) -> str:
+    import json
+
+    from dtb.summary import Summary
+
+    if not (folder / "config.toml").is_file():
+        raise ValueError(f"'{folder}' is not a run folder: it has no config.toml.")
+    files = sorted(str(f.relative_to(folder)) for f in (*folder.glob("*"), *folder.glob("bold/*")) if f.name != "bold")
+    tail = f"  {'files':<26}{', '.join(files)}"
+    try:
+        content = json.loads((folder / "summary.json").read_bytes())
+    except FileNotFoundError:
+        return f"Run unfinished: it has no summary.json; it is still going on, or was killed.\n{tail}"
+    except ValueError as error:
+        raise ValueError(f"'{folder / 'summary.json'}' is damaged: {error}.") from None
+    return f"{Summary.model_validate(content)}\n{tail}"
+
+
+# errors and progress -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def reported(debug: bool) -> Iterator[None]:
+    """Errors as one clear line and the exit code of their kind; the traceback only where it is wanted."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, typer.Exit):
+            raise
+        if debug:
+            traceback.print_exc()
+        refuse(*told(error))
+
+
+def told(error: BaseException) -> tuple[str, int]:
+    """Text and exit code of an error."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted before anything was recorded, or while results were written", INTERRUPTED
+    if isinstance(error, FileExistsError):
+        return str(error), USAGE
+    if isinstance(error, MemoryError):
+        return str(error) or "out of memory. Lower n_neurons in [build_network].", RESOURCES
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        return str(error), RESOURCES
+    if isinstance(error, ValueError | FileNotFoundError | FloatingPointError):
+        return str(error), INVALID
+    return f"{type(error).__name__}: {str(error).rstrip('.')}. This is a fault of dtb; --debug shows where.", FAILED
+
+
+def refuse(message: str, code: int) -> None:
+    for line in message.splitlines():
+        print(f"error: {line}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def say(message: str) -> None:
+    """A line beside the results."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar(dt: float) -> Iterator[Callable[[int, int], None]]:
+    """A function of (steps done, steps in total): a bar on a terminal, a line every 10 s elsewhere."""
+    if not sys.stderr.isatty():
+        yield ProgressLines(dt)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), TextColumn("{task.description}"), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+        begun = time.monotonic()
+
+        def progress(done: int, total: int) -> None:
+            rate = pace(done * dt, time.monotonic() - begun)
+            bar.update(task, completed=done, total=total, description=f"{done * dt / 1000:.1f} s simulated, {rate}")
+
+        yield progress
+
+
+class ProgressLines:
+    """Progress where nobody watches: a log file."""
+
+    def __init__(self, dt: float) -> None:
+        self.dt = dt
+        self.begun = self.last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self.last < LINE_EVERY:
+            return
+        self.last = now
+        left = (now - self.begun) / max(done, 1) * (total - done)
+        rate = pace(done * self.dt, now - self.begun)
+        say(f"{done * self.dt / 1000:.1f} of {total * self.dt / 1000:g} s simulated, {rate}, {left:,.0f} s left")
+
+
+def pace(simulated: float, wall_s: float) -> str:
+    """Speed, from ms simulated and s of wall time."""
+    return f"{wall_s / (simulated / 1000):.3g} s per simulated second" if simulated else "starting"
+
+
+if __name__ == "__main__":
+    app()

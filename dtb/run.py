@@ -1,0 +1,318 @@
+"""The main job: a config becomes a run folder with what was simulated, its BOLD, and a summary."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from dtb.brain import Brain, default_brain
+from dtb.config import Config
+from dtb.engine.recording import Recording
+from dtb.engine.simulation import Simulation
+from dtb.engine.store import write_file
+from dtb.network.build import build_network
+from dtb.network.network import Network, scaled
+from dtb.network.tiles import PURE_FROM
+from dtb.observe.balloon import Balloon
+from dtb.observe.measures import fc_correlation, functional_connectivity
+from dtb.summary import Summary, expected_multapses, peak_rss_bytes, processor, versions
+
+OWN = ("config.toml", "provenance.json", "summary.json", "recording.zarr", "bold")  # what a run folder holds
+BASE_BYTES = 400 * 2**20  # Python, numba, buffers of the recording
+NEURON_BYTES = 40  # state, spike lists, synaptic sums; law 3 allows 36 on a device
+SMALL_NEURON_BYTES = 48  # where populations are small, parameters are looked up by blocks of lanes
+SYNAPSE_BYTES = 6  # of a stored one
+ONSET_S = 20.0  # the haemodynamic start from rest, which all regions share, is left out of functional connectivity
+MIN_SCANS = 10  # of which a correlation is made
+
+
+def run_config(
+    config: Config,
+    out: str | os.PathLike[str],
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Simulate, record, make BOLD, compare with the person's recording; leave a run folder and return its summary.
+
+    Parameters
+    ----------
+    config : Config
+    out : path
+        A folder that does not exist yet, unless `force`, which replaces an earlier run.
+    progress : function of (steps done, steps in total)
+
+    Examples
+    --------
+    >>> from dtb.config import load_config
+    >>> summary = run_config(load_config("configs/toy.toml"), "runs/toy")                    # doctest: +SKIP
+    """
+    out = Path(out)
+    check_folder(out, force)
+    clock = Clock()
+    brain = default_brain() if config.brain == "default" else Brain.load(config.brain)
+    clock.lap("brain")
+    network = build_network(brain, **config.build_network.keywords())
+    check_memory(network, config)
+    clock.lap("network")
+    recording = Recording(**config.Recording.keywords(), store=out / "recording.zarr")
+    recording.prepare(network, config.Simulation.dt)
+    simulation = Simulation(network, **config.Simulation.keywords())
+    clock.lap("compile")
+    with private(config.brain != "default"):  # nothing was written until here
+        prepare_folder(out)
+        write_file(out / "config.toml", portable(config, out).to_toml())
+        write_file(out / "provenance.json", provenance(brain, network, config))
+        status = simulate(simulation, recording, config.run.duration, progress)
+        clock.lap("run")
+        scans, used, fc = observe(config, brain, recording, out)
+        clock.lap("bold")
+        summary = summarise(config, simulation, recording, clock, status, (scans, used, fc))
+        write_file(out / "summary.json", summary.model_dump_json(indent=2) + "\n")
+    return summary
+
+
+class Clock:
+    """Wall time by what was done."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = now - self._since
+        self._since = now
+
+
+def simulate(simulation: Simulation, recording: Recording, duration: float, progress) -> str:
+    """Run to the end, or until the user interrupts; the recording holds everything done either way."""
+    status = "complete"
+    try:
+        with interrupted_between_chunks(progress) as between_chunks:
+            simulation.run(duration, recording=recording, progress=between_chunks)
+    except KeyboardInterrupt:
+        status = "interrupted"
+    finally:
+        recording.close()
+    return status
+
+
+@contextmanager
+def interrupted_between_chunks(progress) -> Iterator[Callable[[int, int], None]]:
+    """Hold back Ctrl-C until a chunk is recorded, so that state and recording agree; a second one acts at once."""
+    asked: list[int] = []
+
+    def remember(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        asked.append(number)
+
+    def between_chunks(done: int, total: int) -> None:
+        if progress is not None:
+            progress(done, total)
+        if asked:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only there can a signal be handled
+        yield between_chunks
+        return
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield between_chunks
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# folders and memory --------------------------------------------------------------------------------------------
+
+
+def check_folder(out: Path, force: bool) -> None:
+    """Refuse to write over anything, or with `force` over anything but a run."""
+    if not out.exists() and not out.is_symlink():
+        return
+    if not force:
+        raise FileExistsError(f"'{out}' exists. Choose another folder with -o, or replace the run in it with --force.")
+    if not (out.is_dir() and (out / "config.toml").is_file()):
+        raise FileExistsError(f"'{out}' is not a run folder, so --force does not replace it. Choose another with -o.")
+
+
+def prepare_folder(out: Path) -> None:
+    """An empty run folder; of an earlier run, only what a run writes is removed."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in reversed(OWN):  # config.toml last, so that a removal that was cut short can be taken up
+        place = out / name
+        if place.is_dir():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
+
+
+@contextmanager
+def private(personal: bool) -> Iterator[None]:
+    """Results of a person's brain are readable by their owner only."""
+    before = os.umask(0o077) if personal else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.umask(before)
+
+
+def check_memory(network: Network, config: Config) -> None:
+    """Refuse what would not fit, before anything is allocated."""
+    n = network.n_neurons
+    per_neuron = NEURON_BYTES if n >= PURE_FROM * network.n_populations else SMALL_NEURON_BYTES
+    stored = network.n_synapses * SYNAPSE_BYTES if config.Simulation.synapses == "stored" else 0.0
+    need, free = BASE_BYTES + n * per_neuron + stored, available_bytes()
+    if need <= free:
+        return
+    synapses = f" and {network.n_synapses:,.0f} stored synapses at {SYNAPSE_BYTES} bytes" if stored else ""
+    remedy = 'Set synapses = "procedural" in [Simulation], or lower' if stored else "Lower"
+    raise MemoryError(
+        f"this run needs about {scaled(need)} ({n:,} neurons at {per_neuron} bytes{synapses}); {scaled(free)} are "
+        f"free. {remedy} n_neurons in [build_network], or take a larger machine."
+    )
+
+
+def available_bytes() -> float:
+    """Memory that this process may still take, by the system and by its control group."""
+    free = float("inf")
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text(encoding="ascii").strip()
+        used = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+        if limit != "max":
+            free = min(free, int(limit) - int(used["anon"]))
+    except (OSError, KeyError, ValueError):
+        pass  # no such file on other systems: what is known so far holds
+    return free
+
+
+# what is written -----------------------------------------------------------------------------------------------
+
+
+def portable(config: Config, out: Path) -> Config:
+    """The config as it stands in the run folder: the path of the brain is seen from there."""
+    if config.brain == "default":
+        return config
+    return config.model_copy(update={"brain": os.path.relpath(config.brain, out)})
+
+
+def provenance(brain: Brain, network: Network, config: Config) -> str:
+    """Where a run comes from, without names of people, machines or folders."""
+    told = ("source", "terms", "acknowledgement", "citation", "statements")
+    content = {
+        "use": "Research use only; not a medical device.",
+        "generated_by": {"name": "Digital Twin Brain", "versions": versions()},
+        "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config_hash": config.hash,
+        "network_hash": network.digest,
+        "brain": {"name": brain.name, "sha256": brain.digest()}
+        | {key: brain.provenance[key] for key in told if key in brain.provenance},
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def observe(config: Config, brain: Brain, recording: Recording, out: Path) -> tuple[int, int, float | None]:
+    """Make BOLD of the rates of regions and compare its functional connectivity with the recorded one's.
+
+    Returns the number of scans, how many of them were compared, and the correlation, which is not a fit.
+    """
+    if config.Balloon is None:
+        return 0, 0, None
+    balloon = Balloon(**config.Balloon.keywords())
+    state, scans = balloon.start(brain.n_regions), [np.zeros((0, brain.n_regions))]
+    for rate in recording.read_blocks("region_rate"):
+        state, taken = balloon.advance(state, rate, config.Recording.bin)
+        scans.append(taken)
+    bold = np.concatenate(scans)
+    write_bold(bold, brain, balloon, out)
+    late = bold[round(ONSET_S / balloon.tr_s) :]
+    if len(late) < MIN_SCANS or "rest" not in brain.bold or (np.ptp(late, axis=0) == 0).any():
+        return len(bold), len(late), None
+    recorded = functional_connectivity(brain.bold["rest"].data)
+    return len(bold), len(late), fc_correlation(functional_connectivity(late), recorded)
+
+
+def write_bold(bold: np.ndarray, brain: Brain, balloon: Balloon, out: Path) -> None:
+    """Time series and their description, named and laid out as a BIDS derivative."""
+    label = "".join(c for c in brain.name if c.isascii() and c.isalnum()) or "brain"
+    stem = out / "bold" / f"sub-{label}_task-rest_desc-sim_timeseries"
+    stem.parent.mkdir()
+    rows = ["\t".join(brain.labels), *("\t".join(f"{x:.7g}" for x in scan) for scan in bold)]
+    write_file(stem.with_suffix(".tsv"), "\n".join(rows) + "\n")
+    about = {
+        "Description": "Simulated BOLD of each region, relative change of the signal at rest",
+        "RepetitionTime": balloon.tr_s,
+        "SamplingFrequency": 1 / balloon.tr_s,
+        "StartTime": balloon.tr_s,
+        "Units": "1",
+        "Model": {"name": "Balloon", "constants": balloon.constants},
+        "Use": "Research use only; not a medical device.",
+    }
+    write_file(stem.with_suffix(".json"), json.dumps(about, indent=2) + "\n")
+
+
+def summarise(
+    config: Config, simulation: Simulation, recording: Recording, clock: Clock, status: str, bold: tuple
+) -> Summary:
+    network, statistics = simulation.network, recording.statistics
+    seconds = clock.seconds
+    biological = simulation.step * simulation.dt / 1000
+    return Summary.model_validate(
+        {
+            "status": status,
+            "config_hash": config.hash,
+            "network_hash": network.digest,
+            "network_seed": network.seed,
+            "seed": config.Simulation.seed,
+            "members": 1,
+            "neurons": network.n_neurons,
+            "synapses": network.n_synapses,
+            "populations": network.n_populations,
+            "regions": len(network.regions),
+            "tiles": simulation.tiles,
+            "ranks": 1,
+            "threads": simulation.threads,
+            "backend": config.Simulation.backend,
+            "device": processor(),
+            "synapse_storage": simulation.synapse_storage,
+            "dt_ms": simulation.dt,
+            "biological_s": biological,
+            "build_s": seconds["brain"] + seconds["network"] + seconds["compile"],
+            "wall_s": seconds["run"],
+            "realtime_factor": seconds["run"] / biological if biological else None,
+            "mean_rate_hz": statistics and statistics.mean_rate_hz,
+            "rate_hz": statistics.rate_hz if statistics else {},
+            "isi_cv": statistics and statistics.isi_cv,
+            "synchrony": statistics and statistics.synchrony,
+            "spikes": simulation.spikes,
+            "synaptic_events": simulation.synaptic_events,
+            "autapses_dropped": simulation.autapses,
+            "lesioned": simulation.lesioned,
+            "multapses_expected": expected_multapses(network),
+            "spike_digest": simulation.spike_digest,
+            "state_digest": simulation.state_digest,
+            "peak_rss_bytes": peak_rss_bytes(),
+            "device_bytes": None,
+            "bytes_per_neuron": float(NEURON_BYTES),
+            "bytes_per_synapse": float(SYNAPSE_BYTES if simulation.synapse_storage == "stored" else 0),
+            "scans": bold[0],
+            "fc_scans": bold[1],
+            "fc_correlation": bold[2],
+            "phases": seconds | {f"run.{name}": wall for name, wall in simulation.phases.items()},
+            "versions": versions(),
+        }
+    )

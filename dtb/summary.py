@@ -1,0 +1,159 @@
+"""summary.json: what a run was, what it cost, and what came out, in numbers that other programs read."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from dtb import __version__
+from dtb.network.network import Network
+from dtb.network.synapses import ONE, tables
+
+PACKAGES = ("numpy", "scipy", "numba", "zarr", "h5py", "pydantic")  # whose versions a summary names
+PAIRS_AT_ONCE = 2**18  # bounds the memory of `expected_multapses` on a voxel brain
+
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Summary(BaseModel):
+    """Of one run. A number that could not be had is null, with the reason in its description."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    status: Literal["complete", "interrupted"] = Field(description="interrupted: stopped by the user before its end")
+    use: Literal["Research use only; not a medical device."] = "Research use only; not a medical device."
+    config_hash: Digest
+    network_hash: Digest
+    network_seed: Count
+    seed: Count = Field(description="of initial state and noise")
+    members: Count = Field(description="of the ensemble; 1 for a single run")
+    neurons: Count
+    synapses: Amount = Field(description="expected number; the realised one differs by less than one per neuron")
+    populations: Count
+    regions: Count
+    tiles: Count
+    ranks: Count
+    threads: Count
+    backend: str
+    device: str = Field(description="model of processor or accelerator")
+    synapse_storage: str = Field(description="stored, procedural, or mixed")
+    dt_ms: Amount
+    biological_s: Amount = Field(description="simulated time")
+    build_s: Amount = Field(description="wall time until the first step: brain, network, tables, compilation")
+    wall_s: Amount = Field(description="wall time of the steps, recording included")
+    realtime_factor: Amount | None = Field(description="wall_s / biological_s; null if nothing was simulated")
+    mean_rate_hz: Amount | None = Field(description="spikes/s of a neuron; null if nothing was simulated")
+    rate_hz: dict[str, Amount | None] = Field(description="the same for each cell class")
+    isi_cv: Amount | None = Field(description="of neurons with at least 10 spikes after 2 s; null if there are none")
+    synchrony: Amount | None = Field(description="variance/mean of 5 ms population counts after 2 s; null if too short")
+    spikes: Count
+    synaptic_events: Count
+    autapses_dropped: Count
+    lesioned: Count
+    multapses_expected: Amount = Field(description="expected number of synapses beyond the first between two neurons")
+    spike_digest: Digest
+    state_digest: Digest
+    peak_rss_bytes: Count = Field(description="largest memory of the process; of the largest rank")
+    device_bytes: Count | None = Field(description="memory of the accelerator; null without one")
+    bytes_per_neuron: Amount = Field(description="what the memory check counts for a neuron")
+    bytes_per_synapse: Amount = Field(description="0 where synapses are procedural")
+    scans: Count = Field(description="of simulated BOLD")
+    fc_scans: Count = Field(description="of these, the ones after the haemodynamic onset, from which FC is made")
+    fc_correlation: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+        description="functional connectivity, simulated against recorded: not a fit. Null if there are too few scans"
+    )
+    phases: dict[str, Amount] = Field(description="wall time [s] by what was done")
+    versions: dict[str, str]
+
+    def __str__(self) -> str:
+        """One screen, for people."""
+        speed = "" if self.realtime_factor is None else f", {self.realtime_factor:.3g} s per simulated second"
+        rates = ", ".join(f"{name} {number(rate, '.2f')}" for name, rate in self.rate_hz.items())
+        fc = "too few scans" if self.fc_correlation is None else f"r = {self.fc_correlation:.3f}, not a fit"
+        stored = f"{self.synapse_storage}, {self.bytes_per_synapse:.3g} bytes each"
+        rows = [
+            ("network", f"{self.neurons:,} neurons, {self.populations:,} populations, {self.regions:,} regions"),
+            ("synapses", f"{self.synapses:,.0f} ({stored})"),
+            ("simulated", f"{self.biological_s:g} s in steps of {self.dt_ms:g} ms"),
+            ("wall time", f"{self.wall_s:.1f} s{speed}; {self.build_s:.1f} s to build"),
+            ("machine", f"{self.backend}, {self.threads} threads, peak {self.peak_rss_bytes / 2**20:,.0f} MiB"),
+            ("firing", f"{number(self.mean_rate_hz, '.2f')} spikes/s: {rates}"),
+            ("irregularity", f"ISI CV {number(self.isi_cv, '.2f')}, synchrony {number(self.synchrony, '.1f')}"),
+            ("FC against the recording", f"{fc} ({self.fc_scans} of {self.scans} scans used)"),
+            ("digests", f"spikes {self.spike_digest} ({self.spikes:,}), state {self.state_digest}"),
+        ]
+        head = f"Run {self.status}: research use only; not a medical device"
+        return "\n".join([head, *(f"  {name:<26}{text}" for name, text in rows)])
+
+
+def number(value: float | None, form: str) -> str:
+    """A number, or a dash where there is none."""
+    return "–" if value is None else format(value, form)
+
+
+def versions() -> dict[str, str]:
+    """Of dtb, Python and the packages that make the numbers."""
+    found = {"dtb": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def processor() -> str:
+    """Model of the processor, as the system names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def peak_rss_bytes() -> int:
+    """Largest memory that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def expected_multapses(network: Network) -> float:
+    """Expected number of synapses that repeat an earlier one of the same neuron onto the same target.
+
+    A target is w = d/n wide on the axis of positions, and each stratum of length 1 has one synapse, so only targets
+    that lie in two strata can be hit twice. Over all places of such a border, repeats per target are
+    w³/6 for w ≤ 1,  w − 1 + (2 − w)³/6 for 1 < w ≤ 2,  w − 1 beyond. Sum over all pairs of neurons of a segment.
+    """
+    total = 0.0
+    for number, projection in enumerate(network.projections):
+        table, pairs = tables(network, number), projection.pairs
+        pool = network.size[:, network.class_indices(projection.pre)].sum(axis=1)
+        targets = np.repeat(
+            network.size[:, network.class_indices(projection.post)], len(projection.delay_classes), axis=1
+        )
+        itself = np.repeat([name in projection.pre for name in projection.post], len(projection.delay_classes))
+        share = np.diff(table.split.astype(float), axis=1) / ONE
+        pre = pairs.pre
+        for start in range(0, len(pairs), PAIRS_AT_ONCE):
+            of = slice(start, start + PAIRS_AT_ONCE)
+            n = targets[pairs.post[of]]
+            width = table.width[of, None].astype(float) / ONE * share[pairs.post[of]]
+            w = np.divide(width, n, out=np.zeros_like(width), where=n > 0)
+            local = (pairs.post[of] == pre[of])[:, None] & itself  # a neuron's synapses onto itself are dropped
+            total += float(((pool[pre[of], None] - local) * n * repeats(w)).sum())
+    return total
+
+
+def repeats(w: np.ndarray) -> np.ndarray:
+    """Expected repeats onto one target of width w; see `expected_multapses`."""
+    return np.where(w <= 1, w**3 / 6, w - 1 + np.maximum(2 - w, 0) ** 3 / 6)

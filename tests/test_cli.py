@@ -1,0 +1,280 @@
+"""The command line as a user meets it: exit codes, messages, and what a run leaves behind."""
+
+import getpass
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import dtb
+import dtb.cli
+import dtb.schemas
+from dtb.brain_file import digest
+from dtb.cli import app
+from dtb.config import load_config
+from dtb.engine.recording import Recording
+from dtb.summary import expected_multapses
+
+REPOSITORY = Path(__file__).parents[1]
+TOY = """
+[build_network]
+n_neurons = 600
+in_degree = 30
+[Simulation]
+threads = 1
+[Recording]
+spikes = ["*.E"]
+membrane = ["Precentral_L"]
+[run]
+duration = 200
+[Balloon]
+tr_s = 0.05
+"""
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(TOY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a finished toy run, and what the command printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "c.toml").write_text(TOY)
+    result = invoke("run", folder / "c.toml", "-o", folder / "run", "--debug")
+    assert result.exit_code == 0, result.output
+    return folder / "run", result.output
+
+
+# a run ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_all_its_files(finished):
+    folder, _ = finished
+    stem = "bold/sub-default_task-rest_desc-sim_timeseries"
+    files = {str(f.relative_to(folder)) for f in folder.rglob("*") if "recording.zarr" not in str(f) and f.is_file()}
+    assert files == {"config.toml", "summary.json", "provenance.json", f"{stem}.tsv", f"{stem}.json"}
+    assert len(Recording.open(folder / "recording.zarr").region_rate) == 200
+
+
+def test_the_last_lines_of_a_run_sum_it_up(finished):
+    folder, printed = finished
+    for text in ("600 neurons", "spikes/s", "ISI CV", "not a medical device", str(folder), "xarray.open_zarr("):
+        assert text in printed
+    assert json.loads((folder / "summary.json").read_text())["spike_digest"] in printed
+
+
+def test_a_summary_fulfils_its_published_schema(finished):
+    jsonschema = pytest.importorskip("jsonschema")
+    summary = json.loads((finished[0] / "summary.json").read_text())
+    jsonschema.validate(summary, json.loads((dtb.schemas.FOLDER / "summary.schema.json").read_text()))
+    assert summary["status"] == "complete" and summary["spikes"] > 0 and summary["biological_s"] == 0.2
+    assert summary["fc_correlation"] is None  # four scans, all of them in the onset
+    assert summary["network_hash"] == dtb.build_network(dtb.default_brain(), 600, 30).digest
+
+
+def test_the_bold_of_a_run_is_the_balloon_of_its_region_rates(finished):
+    folder, _ = finished
+    table = np.genfromtxt(next(folder.glob("bold/*.tsv")), names=True, deletechars="")
+    about = json.loads(next(folder.glob("bold/*.json")).read_text())
+    assert table.dtype.names == dtb.default_brain().labels and about["RepetitionTime"] == 0.05
+    rate = Recording.open(folder / "recording.zarr").region_rate
+    expected = dtb.Balloon(tr_s=0.05).observe(rate, dt=1.0)
+    np.testing.assert_allclose(np.array(table.tolist()), expected, rtol=1e-6)  # seven digits are written
+
+
+def test_a_run_folder_runs_again_to_the_same_digests(finished, tmp_path):
+    folder, _ = finished
+    result = invoke("run", folder / "config.toml", "-o", tmp_path / "again", "--set", "Simulation.threads=2")
+    assert result.exit_code == 0, result.output
+    first, again = (json.loads((f / "summary.json").read_text()) for f in (folder, tmp_path / "again"))
+    assert all(first[key] == again[key] for key in ("spike_digest", "state_digest", "spikes", "network_hash"))
+    assert first["config_hash"] != again["config_hash"]  # the threads
+
+
+def test_nothing_in_a_run_folder_names_a_person_machine_or_place(config, tmp_path):
+    brain = tmp_path / "sub.h5"
+    dtb.default_brain().save(brain)
+    result = invoke("run", config, "-o", tmp_path / "run", "--set", f"brain={brain}", "--set", "run.duration=10")
+    assert result.exit_code == 0, result.output
+    canaries = {str(tmp_path), str(REPOSITORY), f"/{getpass.getuser()}"}
+    canaries |= {name for name in [socket.gethostname()] if len(name) > 5}  # a short one is found in any binary file
+    for file in (f for f in (tmp_path / "run").rglob("*") if f.is_file()):
+        content = file.read_bytes()
+        assert not [c for c in canaries if c.encode() in content], file
+        assert file.stat().st_mode & 0o077 == 0, f"{file} of a person's run is readable by others"
+    assert load_config(tmp_path / "run" / "config.toml").brain == str(brain)
+
+
+def test_provenance_names_source_terms_and_use(finished):
+    content = json.loads((finished[0] / "provenance.json").read_text())
+    assert "Research use only" in content["use"]
+    assert all(content["brain"][key] for key in ("source", "terms", "citation", "sha256"))
+
+
+def test_ctrl_c_keeps_what_was_recorded(config, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "dtb.cli", "run", str(config), "-o", str(out), "--set", "run.duration=1e7"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (out / "recording.zarr" / "region_rate" / "c.0.0").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    printed, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["status"] == "interrupted" and "Run interrupted" in printed
+    assert len(Recording.open(out / "recording.zarr").region_rate) == round(summary["biological_s"] * 1000) > 0
+
+
+def test_checkpoints_that_do_not_exist_yet_are_not_promised(config, tmp_path):
+    result = invoke("run", config, "-o", tmp_path / "run", "--resume")
+    assert result.exit_code == 2 and "checkpoints" in result.stderr
+    result = invoke(
+        "run", config, "-o", tmp_path / "run", "--set", "run.checkpoint_every=60", "--set", "run.duration=10"
+    )
+    assert result.exit_code == 0 and "no checkpoints yet" in result.stderr
+
+
+# refusals ------------------------------------------------------------------------------------------------------
+
+
+def test_an_existing_folder_is_replaced_only_by_force_and_only_if_it_is_a_run(config, tmp_path):
+    out = tmp_path / "run"
+    few = ("--set", "run.duration=10")
+    assert invoke("run", config, "-o", out, *few).exit_code == 0
+    (out / "notes.txt").write_text("mine")
+    refused = invoke("run", config, "-o", out, *few)
+    assert refused.exit_code == 2 and "--force" in refused.stderr
+    assert invoke("run", config, "-o", out, *few, "--force").exit_code == 0
+    assert (out / "notes.txt").read_text() == "mine"
+    refused = invoke("run", config, "-o", tmp_path, "--force")
+    assert refused.exit_code == 2 and "not a run folder" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "message"),
+    [
+        ("Simulation.backend=gpu", 3, "Did you mean 'cpu'"),
+        ('Recording.spikes=["Nowhere.E"]', 3, "no population 'Nowhere.E'"),
+        ("build_network.n_neurons=10", 3, "needs at least 188"),
+        ("build_network.local_delay=0.5", 3, "shorter than dt"),
+        ("brain=no.h5", 3, "no Brain file"),
+        ("build_network.n_neurons=1_000_000_000_000", 4, "are free"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_a_folder_is_made(config, tmp_path, override, code, message):
+    result = invoke("run", config, "-o", tmp_path / "run", "--set", override)
+    assert result.exit_code == code, result.output
+    assert message in result.stderr and "Traceback" not in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_traceback_is_shown_only_with_debug(config, tmp_path):
+    result = invoke("run", config, "-o", tmp_path / "run", "--set", "build_network.n_neurons=10", "--debug")
+    assert result.exit_code == 3 and "Traceback" in result.stderr
+
+
+def test_unknown_options_are_usage_errors():
+    assert invoke("run").exit_code == 2
+    assert invoke("fly").exit_code == 2
+
+
+# show, validate, check, help -----------------------------------------------------------------------------------
+
+
+def test_show_tells_a_brain_a_config_and_a_run(finished, config, tmp_path):
+    folder, _ = finished
+    assert "94" in invoke("show", "default").stdout
+    assert "600 neurons" in invoke("show", config).stdout
+    assert "Run complete" in invoke("show", folder).stdout
+    dtb.default_brain().save(tmp_path / "b.h5")
+    assert "not a medical device" in invoke("show", tmp_path / "b.h5").stdout
+    (folder / "unfinished").mkdir()
+    (folder / "unfinished" / "config.toml").write_text(TOY)
+    assert "Run unfinished" in invoke("show", folder / "unfinished").stdout
+    for wrong in ("nothing", __file__, tmp_path):
+        assert invoke("show", wrong).exit_code == 3
+
+
+def test_validate_prints_every_fault_with_its_fix(tmp_path):
+    path = tmp_path / "b.h5"
+    dtb.default_brain().save(path)
+    assert invoke("brain", "validate", path).exit_code == 0
+    with h5py.File(path, "r+") as file:
+        file["volume"][0] = -1.0
+        file["density"][1] = -1.0
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        file.attrs["sha256"] = np.bytes_(digest({name: file[name][...] for name in names}))
+    result = invoke("brain", "validate", path)
+    assert result.exit_code == 3 and "volume" in result.stdout and "density" in result.stdout
+    assert "2 errors" in result.stdout
+
+
+def test_check_passes_here():
+    result = invoke("check")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("PASS") == 5 and "FAIL" not in result.stdout
+    assert "Slurm" in result.stdout and "backend cuda" in result.stdout
+
+
+def test_help_is_quick_and_says_what_it_is_not_for():
+    best = float("inf")
+    for _ in range(3):
+        begun = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "dtb.cli", "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        )
+        best = min(best, time.perf_counter() - begun)
+    assert "not a medical device" in " ".join(done.stdout.split())
+    assert best < 0.7  # s; 0.2 on the machine of development
+
+
+def test_the_version_is_printed():
+    assert invoke("--version").stdout == f"dtb {dtb.__version__}\n"
+
+
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch, capsys):
+    progress = dtb.cli.ProgressLines(dt=0.5)
+    progress(10, 100)
+    assert capsys.readouterr().err == ""
+    progress.last -= dtb.cli.LINE_EVERY
+    progress(50, 100)
+    assert "0.0 of 0.05 s simulated" in capsys.readouterr().err
+
+
+# the formula of the summary ------------------------------------------------------------------------------------
+
+
+def test_expected_multapses_are_those_counted():
+    """1,000 neurons, w = d/n from 0.01 to 10: about 270,000 repeats, of which chance moves less than their root."""
+    network = dtb.build_network(dtb.default_brain(), n_neurons=1_000, in_degree=100)
+    targets = [dtb.synapses(network, gid).target for gid in range(1_000)]
+    counted = sum(len(t) - len(np.unique(t)) for t in targets)
+    assert abs(counted - expected_multapses(network)) < 4 * np.sqrt(counted)
+
+
+def test_a_run_says_where_its_results_go_when_nothing_is_said(config, tmp_path):
+    os.chdir(tmp_path)
+    try:
+        assert invoke("run", config, "--set", "run.duration=10").exit_code == 0
+    finally:
+        os.chdir(REPOSITORY)
+    assert (tmp_path / "runs" / "c" / "summary.json").exists()
