@@ -1,0 +1,1 @@
+"""How fast, how large, how soon: every figure beside something measured in the same run. Nothing here asserts."""
