@@ -19,6 +19,7 @@ from dtb.brain import Brain, default_brain
 from dtb.config import Config
 from dtb.engine.recording import Recording
 from dtb.engine.simulation import Simulation
+from dtb.engine.storage import choose_storage, stored_bytes
 from dtb.engine.store import write_file
 from dtb.network.build import build_network
 from dtb.network.network import Network, scaled
@@ -31,7 +32,6 @@ OWN = ("config.toml", "provenance.json", "summary.json", "recording.zarr", "bold
 BASE_BYTES = 400 * 2**20  # Python, numba, buffers of the recording
 NEURON_BYTES = 40  # state, spike lists, synaptic sums; law 3 allows 36 on a device
 SMALL_NEURON_BYTES = 48  # where populations are small, parameters are looked up by blocks of lanes
-SYNAPSE_BYTES = 6  # of a stored one
 ONSET_S = 20.0  # the haemodynamic start from rest, which all regions share, is left out of functional connectivity
 MIN_SCANS = 10  # of which a correlation is made
 
@@ -171,11 +171,12 @@ def check_memory(network: Network, config: Config) -> None:
     """Refuse what would not fit, before anything is allocated."""
     n = network.n_neurons
     per_neuron = NEURON_BYTES if n >= PURE_FROM * network.n_populations else SMALL_NEURON_BYTES
-    stored = network.n_synapses * SYNAPSE_BYTES if config.Simulation.synapses == "stored" else 0.0
+    dt, storage = config.Simulation.dt, choose_storage(network, config.Simulation.dt, config.Simulation.synapses)
+    stored = stored_bytes(network, dt) if storage == "stored" else 0.0
     need, free = BASE_BYTES + n * per_neuron + stored, available_bytes()
     if need <= free:
         return
-    synapses = f" and {network.n_synapses:,.0f} stored synapses at {SYNAPSE_BYTES} bytes" if stored else ""
+    synapses = f" and {scaled(stored)} for {network.n_synapses:,.0f} stored synapses" if stored else ""
     remedy = 'Set synapses = "procedural" in [Simulation], or lower' if stored else "Lower"
     raise MemoryError(
         f"this run needs about {scaled(need)} ({n:,} neurons at {per_neuron} bytes{synapses}); {scaled(free)} are "
@@ -307,8 +308,8 @@ def summarise(
             "state_digest": simulation.state_digest,
             "peak_rss_bytes": peak_rss_bytes(),
             "device_bytes": None,
-            "bytes_per_neuron": float(NEURON_BYTES),
-            "bytes_per_synapse": float(SYNAPSE_BYTES if simulation.synapse_storage == "stored" else 0),
+            "bytes_per_neuron": simulation.bytes_per_neuron,
+            "bytes_per_synapse": simulation.bytes_per_synapse,
             "scans": bold[0],
             "fc_scans": bold[1],
             "fc_correlation": bold[2],

@@ -13,6 +13,7 @@ import numpy as np
 from dtb.engine.constants import compile_constants, default_control
 from dtb.engine.recording import Activity, Recording
 from dtb.engine.statistics import sample_stride
+from dtb.engine.storage import choose_storage
 from dtb.network.network import Network
 from dtb.network.tiles import MAX_TILE, tile
 
@@ -118,6 +119,16 @@ class Simulation:
     @property
     def synapse_storage(self) -> str:
         return self._backend.synapse_storage
+
+    @property
+    def bytes_per_neuron(self) -> float:
+        """Memory of state, spike history and buffers, synapses apart."""
+        return self._backend.neuron_bytes(self._state) / self.network.n_neurons
+
+    @property
+    def bytes_per_synapse(self) -> float:
+        """0 where synapses are computed."""
+        return self._backend.synapse_bytes(self._state) / max(self.network.n_synapses, 1.0)
 
     @property
     def spike_digest(self) -> str:
@@ -315,4 +326,5 @@ def _compile(backend, network, dt, integrator, tiles, threads, synapses, lesions
     from dtb.engine.backends.cpu import CpuBackend
 
     workers = threads or len(os.sched_getaffinity(0))
-    return CpuBackend(network, constants, dt, implicit, tiles, workers, synapses, lesions)
+    storage = choose_storage(network, dt, synapses)
+    return CpuBackend(network, constants, dt, implicit, tiles, workers, storage, lesions)

@@ -34,7 +34,7 @@ class Microcircuit:
     def in_degrees(self) -> tuple[np.ndarray, np.ndarray]:
         """local (post, pre) and outer (post,) as multiples of the mean in-degree."""
         local, outer = np.array(self.local, float), np.array(self.outer, float)
-        mean = np.array(self.share) @ (local.sum(axis=1) + outer)
+        mean = np.average(local.sum(axis=1) + outer, weights=self.share)  # shares as published add up to 0.984
         return local / mean, outer / mean
 
 

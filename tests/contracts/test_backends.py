@@ -100,13 +100,3 @@ def test_populations_cut_between_groups_get_the_same_synapses(monkeypatch: pytes
     parts = run(network, synapses="procedural", threads=1, tile_size=32)
     assert parts.spike_digest == whole.spike_digest
     assert parts.state_digest == whole.state_digest
-
-
-def test_buffers_that_overflow_are_enlarged_without_losing_a_synapse(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = tiny_populations()
-    enough = run(network, synapses="procedural", threads=2)
-    monkeypatch.setattr("dtb.engine.backends.cpu_drive.ROOM", -1e9)
-    monkeypatch.setattr("dtb.engine.backends.cpu_drive.LEAST_ROOM", 8)
-    tight = run(network, synapses="procedural", threads=2)
-    assert tight.state_digest == enough.state_digest
-    assert tight.synaptic_events == enough.synaptic_events

@@ -25,14 +25,13 @@ from dtb.network.tiles import Tiles
 
 STEPS_AT_ONCE = 128  # of one call, at least; the history is kept that much longer than the longest delay
 MAX_BLOCK = 16  # steps that a tile runs before the others see its spikes
-STORED_BYTES = 1 << 28  # of rows and sums ahead of time, up to which reading synapses is faster than computing them
 
 
 class State(NamedTuple):
     """Everything of a run that changes.
 
     fields (b, 96), hold (b, 16): see `cpu_kernels`.  history: boxed in a list, because it is replaced when it grows.
-    ring: sums ahead of time, or buffers, of the way to deliver.  tallies (workers, 3, h): synapses delivered,
+    ring: sums of the way to deliver.  tallies (workers, 3, h): synapses delivered,
     autapses, lesioned, by emission step modulo h.  failed (t,): first step in which a tile left all bounds, or -1.
     clock: [next step].  seed: of noise.
     """
@@ -68,7 +67,7 @@ class CpuBackend:
         plan = Plan(
             network, tiles, self.layout, self.draws, self.width, dt, block, burst, self.longest, threads, lesions
         )
-        self.synapse_storage = choose(network, self.longest) if storage == "auto" else storage
+        self.synapse_storage = storage
         way = Stored if self.synapse_storage == "stored" else Dense if tiles.pure else Sparse
         self.way = way(plan)
         self.block, self.burst = self.way.plan.block, self.way.plan.burst
@@ -124,13 +123,8 @@ class CpuBackend:
         steps = min(steps, state.history[0].start.shape[1] - self.longest - self.block - 1)
         keys = rng.key(state.seed, rng.Stream.NOISE, np.arange(begin, begin + steps))
         dynamics, probes = self._dynamics(control, stimulus, keys), self._probes(samples, steps)
-        done = 0
-        while done == 0:
-            meetings = np.zeros(1, np.int64), np.zeros(2 * steps + 2, np.int64), np.zeros(steps + 1, np.int64)
-            call = Call(begin, steps, dynamics, probes, Sync(*meetings))
-            done = self._work(state, call)
-            if done == 0:  # a buffer was too small for what arrives in one step; nothing has moved yet
-                state.ring[0] = np.zeros((*state.ring[0].shape[:2], 2 * state.ring[0].shape[2]), np.uint32)
+        meetings = np.zeros(1, np.int64), np.zeros(2 * steps + 2, np.int64), np.zeros(steps + 1, np.int64)
+        done = self._work(state, Call(begin, steps, dynamics, probes, Sync(*meetings)))
         state.clock[0] = begin + done
         return done, probes.out[:done]
 
@@ -213,6 +207,22 @@ class CpuBackend:
         state.tallies[:, :, columns] = 0
         return Counters(*sums)
 
+    def neuron_bytes(self, state: State) -> int:
+        """Bytes of everything that grows with the neurons, synapses apart."""
+        history = state.history[0]
+        arrays = [state.fields, state.hold, history.neuron, history.plane]
+        arrays += [self.layout.lane_population, self.layout.block_population]
+        arrays += state.ring if isinstance(self.way, Sparse) else []
+        return sum(array.nbytes for array in arrays)
+
+    def synapse_bytes(self, state: State) -> int:
+        """Bytes of stored synapses: their rows, and sums ahead of time."""
+        if not isinstance(self.way, Stored):
+            return 0
+        tables = self.way.tables
+        arrays = [tables.start, tables.offset, tables.weight, tables.autapses, tables.lesioned, *state.ring]
+        return sum(array.nbytes for array in arrays)
+
     def snapshot(self, state: State) -> Snapshot:
         """The state in gid order: a copy, for tests and checkpoints."""
         n, block, first = self.tiles.n, self.layout.block, self.tiles.first
@@ -223,9 +233,3 @@ class CpuBackend:
             fields[gids] = state.fields[blocks].reshape(-1, 6, LANES).transpose(0, 2, 1).reshape(-1, 6)[: n[t]]
             hold[gids] = state.hold[blocks].ravel()[: n[t]]
         return Snapshot(fields, hold)
-
-
-def choose(network: Network, longest: int) -> str:
-    """ "stored" where rows and sums ahead fit what caches make fast, measured in benchmarks/delivery.py."""
-    rows, ahead = 6 * network.n_synapses, 4.0 * (longest + 2) * network.n_neurons
-    return "stored" if rows + ahead <= STORED_BYTES else "procedural"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import float64, int32, int64, njit, uint16, uint64
+from numba import float64, int64, njit, uint16, uint64
 
 from dtb.engine.backends.cpu_kernels import GOLDEN, atomic_add, barrier, hash64, kernel, update_tile
 from dtb.engine.backends.cpu_vector import (
@@ -21,10 +21,10 @@ from dtb.engine.backends.cpu_vector import (
     choose_strata8,
     draw8,
     gather8,
-    lowest_bit,
     place8,
+    sieve8,
     strata8,
-)
+)  # fmt: skip
 
 CHUNK = 1024  # spikes worked on at once: their draws stay in the first-level cache
 FEW = 48  # below this many spikes a wide segment is drawn spike by spike
@@ -33,7 +33,8 @@ HALF = uint64(32)
 
 ENTRY = np.dtype(
     [
-        ("source", np.int64),  # pool of source neurons
+        ("pool", np.int64),  # source neurons: tiles pool_tile[pool : pool_end]
+        ("pool_end", np.int64),
         ("delay", np.int64),  # steps
         ("low", np.uint64),  # range of u
         ("high", np.uint64),
@@ -66,13 +67,12 @@ SEGMENT = np.dtype(
 class Dense(NamedTuple):
     """Who delivers to whom, for every group of tiles; made by `cpu_tables.dense`.
 
-    tile (g + 1,), entry (g + 1,): first tile and first entry of a group.  pool (pools + 1,) and pool_tile: tiles of
-    the source neurons of an entry.  entries (e,) and segments (m,): records, so that one costs one cache line.
+    tile (g + 1,), entry (g + 1,): first tile and first entry of a group.  pool_tile: tiles of source neurons, run by
+    run.  entries (e,) and segments (m,): records, so that one costs a cache line or two.
     """
 
     tile: np.ndarray
     entry: np.ndarray
-    pool: np.ndarray
     pool_tile: np.ndarray
     entries: np.ndarray
     segments: np.ndarray
@@ -94,14 +94,13 @@ class Scratch(NamedTuple):
     """One worker's workspace for a chunk of spikes.
 
     z uint64: GOLDEN · gid; mine: column among the group's sums; row: where the sums of a spike's step begin; plane:
-    that step; draw, kept_z, kept_draw uint64; kept, all (0, 1, …), target, choice int32.  tally (steps, 3).
+    that step; kept_z, kept_draw uint64; kept, all (0, 1, …), target, choice int32.  tally (steps, 3).
     """
 
     z: np.ndarray
     mine: np.ndarray
     row: np.ndarray
     plane: np.ndarray
-    draw: np.ndarray
     kept_z: np.ndarray
     kept_draw: np.ndarray
     kept: np.ndarray
@@ -112,7 +111,7 @@ class Scratch(NamedTuple):
 
 
 def scratch(steps: int) -> Scratch:
-    kinds = [np.uint64, np.int64, np.int64, np.int64, *[np.uint64] * 3, *[np.int32] * 4]
+    kinds = [np.uint64, np.int64, np.int64, np.int64, *[np.uint64] * 2, *[np.int32] * 4]
     arrays = [np.zeros(CHUNK + LANES_64, kind) for kind in kinds]
     work = Scratch._make([*arrays, np.zeros((steps, 3), np.int64)])
     work.all[:] = np.arange(len(work.all))
@@ -150,8 +149,8 @@ def add_one(entry, segments, j, s, r, sums, start, draws, work):
 
 @njit(inline="always")
 def by_spike(entry, segments, n, sums, start, draws, work):
-    """A wide segment and few spikes: each spike draws all its strata at once."""
-    m, one = uint64(entry.segment), uint64(1) << HALF
+    """A wide segment and few spikes: each spike draws all its whole strata at once."""
+    m = uint64(entry.segment)
     bound, spare, scale = segments[m].bound, segments[m].spare, segments[m].scale
     last, at = segments[m].n - 1, segments[m].at
     table = uint64(entry.table) << uint64(8)
@@ -174,13 +173,16 @@ def by_spike(entry, segments, n, sums, start, draws, work):
                         autapses += 1
         work.tally[uint64(work.plane[s]), 0] += int64(end - first) - autapses
         work.tally[uint64(work.plane[s]), 1] += autapses
-        for edge in range(2):
-            j = end if edge else first - uint64(1)
-            if (entry.high if edge else entry.low) & (one - uint64(1)) != uint64(0):
-                r = hash64(z, draws.position_0[j], draws.position_1[j])
-                u = (j << HALF) + (r >> HALF)
-                if u >= entry.low and u < entry.high:
-                    add_one(entry, segments, j, s, r, sums, start, draws, work)
+
+
+@njit(inline="always")
+def edges(entry):
+    """The strata at both ends of a wide entry that are only partly in it, as a range: begin, end, step."""
+    part = uint64(0xFFFFFFFF)
+    first, end = (entry.low + part) >> HALF, entry.high >> HALF
+    begin = first - uint64(1) if entry.low & part else end
+    stop = end + uint64(1) if entry.high & part else first
+    return begin, stop, end - first + uint64(1)
 
 
 @njit(inline="always")
@@ -195,12 +197,12 @@ def by_draw(entry, segments, n, sums, start, draws, work):
 
 
 @njit(inline="always")
-def by_stratum(entry, segments, n, sums, start, draws, work):
-    """For each stratum that an entry touches, all spikes draw; those that fall inside are placed, weighed, added."""
+def by_stratum(entry, segments, n, strata, sums, start, draws, work):
+    """For each of these strata, all spikes draw; those that fall inside the entry are placed, weighed, added."""
     one = uint64(1) << HALF
     table = uint64(entry.table) << uint64(8)
     m, planes = uint64(entry.segment), work.tally.shape[0]
-    for j in range(entry.low >> HALF, ((entry.high - uint64(1)) >> HALF) + uint64(1)):
+    for j in range(strata[0], strata[1], strata[2]):
         stratum = j << HALF
         begin = entry.low - stratum if entry.low > stratum else uint64(0)
         width = min(entry.high - stratum, one) - begin
@@ -212,20 +214,12 @@ def by_stratum(entry, segments, n, sums, start, draws, work):
         if whole:
             count = uint64(n)
             for s in range(uint64(0), count, uint64(LANES_64)):
-                draw8(work.z, s, key_0, key_1, begin, width, work.kept_draw)
+                draw8(work.z, s, key_0, key_1, work.kept_draw)
         else:
             for s in range(uint64(0), uint64(n), uint64(LANES_64)):
-                mask = draw8(work.z, s, key_0, key_1, begin, width, work.draw)
-                left = uint64(n) - s
-                if left < uint64(LANES_64):
-                    mask &= (int64(1) << int64(left)) - int64(1)
-                while mask:
-                    x = s + uint64(lowest_bit(mask))
-                    mask &= mask - int64(1)
-                    work.kept[count] = int32(x)
-                    work.kept_z[count] = work.z[x]
-                    work.kept_draw[count] = work.draw[x]
-                    count += uint64(1)
+                count += sieve8(
+                    work.z, s, uint64(n), key_0, key_1, begin, width, count, work.kept, work.kept_z, work.kept_draw
+                )
             if count == uint64(0):
                 continue
         while segments[m].end <= stratum + begin:
@@ -277,7 +271,7 @@ def deliver(g, begin, steps, sums, width, layout, history, dense, draws, tallies
         emitted = begin - entry.delay
         start = int64(entry.kind) * planes * width
         any_spike = False
-        for q in range(uint64(dense.pool[entry.source]), uint64(dense.pool[entry.source + 1])):
+        for q in range(uint64(entry.pool), uint64(entry.pool_end)):
             tile = uint64(dense.pool_tile[q])
             a = int64(history.start[tile, uint64(emitted) & wrap])
             b = int64(history.start[tile, uint64(emitted + steps) & wrap])
@@ -300,16 +294,21 @@ def deliver(g, begin, steps, sums, width, layout, history, dense, draws, tallies
                         work.mine[s] = at + int64(history.neuron[uint64(chunk) + s])
                 if not entry.plain:
                     by_draw(entry, dense.segments, n, sums, start, draws, work)
-                elif entry.wide and n < FEW:
+                    continue
+                strata = entry.low >> HALF, ((entry.high - uint64(1)) >> HALF) + uint64(1), uint64(1)
+                if entry.wide and n < FEW:
                     by_spike(entry, dense.segments, n, sums, start, draws, work)
-                else:
-                    by_stratum(entry, dense.segments, n, sums, start, draws, work)
+                    strata = edges(entry)
+                by_stratum(entry, dense.segments, n, strata, sums, start, draws, work)
         if any_spike:
             for p in range(uint64(steps)):
                 column = uint64(emitted + int64(p)) & wrap
-                for what in range(3):
-                    tallies[what, column] += work.tally[p, what]
-                    work.tally[p, what] = 0
+                tallies[0, column] += work.tally[p, 0]
+                work.tally[p, 0] = 0
+                if entry.own or not entry.plain:
+                    tallies[1, column] += work.tally[p, 1]
+                    tallies[2, column] += work.tally[p, 2]
+                    work.tally[p, 1] = work.tally[p, 2] = 0
 
 
 @kernel

@@ -11,10 +11,6 @@ from dtb.engine.backends.cpu_kernels import LANES, ROWS, Dynamics, Probes, Sync
 from dtb.network.network import Network
 from dtb.network.tiles import Tiles
 
-ROOM = 1.5  # of a buffer, over what is expected
-LEAST_ROOM = 4096
-FIRST_RATE = 40.0  # spikes/s; what buffers are sized for before anything was seen
-
 
 class Call(NamedTuple):
     """One call of `advance`: which steps, with what."""
@@ -79,22 +75,16 @@ class Sparse:
         self.plan = plan._replace(block=1, burst=1)
         self.rows = cpu_rows.rows(plan.network, plan.dt, plan.lesions)
         self.tables = cpu_sparse.sparse(self.rows, plan.longest)
-        expected = plan.network.n_synapses * FIRST_RATE * plan.dt / 1000 / (len(plan.tiles.n) * plan.workers)
-        self.room = max(int(ROOM * expected), 0) + LEAST_ROOM
 
     def ring(self) -> tuple[np.ndarray, ...]:
-        shape = (self.plan.workers, len(self.plan.tiles.n))
-        event, count = np.zeros((*shape, self.room), np.uint32), np.zeros(shape, np.int64)
-        return event, count
+        return (np.zeros(2 * (int(self.plan.layout.block[-1]) + 1) * LANES, np.int32),)
 
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan
-        sums = np.zeros(2 * (-(-int(plan.tiles.n.max()) // LANES) * LANES), np.int32)
-        tally = np.zeros((3, state.tallies.shape[2]), np.int64)
         return cpu_sparse.work_sparse(
-            worker, plan.workers, call.begin, call.steps, plan.longest, state.fields, state.hold, sums, state.failed,
+            plan.workers, call.begin, call.steps, plan.longest, state.fields, state.hold, state.ring[0], state.failed,
             plan.layout, state.history[0], call.dynamics, call.probes, self.rows, self.tables, plan.draws,
-            cpu_sparse.Buffers(*state.ring), tally, state.tallies[worker], spare(plan), call.sync,
+            state.tallies[worker], spare(plan), call.sync,
         )  # fmt: skip
 
 

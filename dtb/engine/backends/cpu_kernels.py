@@ -124,6 +124,19 @@ def atomic_add(typingctx, array, index, value):
 
 
 @intrinsic
+def atomic_add_32(typingctx, array, index, value):
+    """Add to an element of an int32 array that others add to; order does not matter."""
+
+    def codegen(context, builder, signature, args):
+        struct = context.make_array(signature.args[0])(context, builder, args[0])
+        pointer = cgutils.get_item_pointer(context, builder, signature.args[0], struct, [args[1]])
+        builder.atomic_rmw("add", pointer, args[2], "monotonic")
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int32), codegen
+
+
+@intrinsic
 def atomic_load(typingctx, array, index):
     """Read an element of an int64 array, sequentially consistent."""
 

@@ -77,8 +77,10 @@ def dense(network: Network, tiles: Tiles, home: Layout, dt: float, cuts: np.ndar
     first = np.flatnonzero(~same)
     last = np.concatenate([first[1:], [len(order)]]) - 1
     entries = np.zeros(len(first), ENTRY)
-    for name in ("source", "delay", "low", "table", "lesion", "kind", "own"):
+    for name in ("delay", "low", "table", "lesion", "kind", "own"):
         entries[name] = flat[name][first]
+    pool, pool_tile = pools.arrays()
+    entries["pool"], entries["pool_end"] = pool[flat["source"][first]], pool[flat["source"][first] + 1]
     entries["high"] = flat["high"][last]
     entries["segment"], entries["end"] = first, last + 1
     whole = (flat["first"] == 0) & (flat["last"] == flat["n"])
@@ -88,7 +90,7 @@ def dense(network: Network, tiles: Tiles, home: Layout, dt: float, cuts: np.ndar
     for name in SEGMENT.names or ():
         segments[name] = flat[name]
     reached = np.searchsorted(flat["group"][first], np.arange(len(cuts))).astype(np.int64)
-    return Dense(cuts, reached, *pools.arrays(), entries, segments)
+    return Dense(cuts, reached, pool_tile, entries, segments)
 
 
 def _parts(network: Network, tiles: Tiles, home: Layout, cuts: np.ndarray) -> dict[str, np.ndarray]:

@@ -55,6 +55,13 @@ class _Code:
         z = b.mul(b.xor(z, b.lshr(z, self.constant(27))), self.constant(rng.MIX_2))
         return b.xor(z, b.lshr(z, self.constant(31)))
 
+    def compress(self, value, mask):
+        """The lanes of a mask moved to the front; the rest is undefined."""
+        name, module = "llvm.experimental.vector.compress.v8i64", self.builder.module
+        if name not in module.globals:
+            ir.Function(module, ir.FunctionType(_V64, [_V64, mask.type, _V64]), name)
+        return self.builder.call(module.globals[name], [value, mask, ir.Constant(_V64, ir.Undefined)])
+
     def place(self, r, base, spare, scale, last, column):
         """synapses.place: base is (stratum - bound) << spare, last the largest target; columns as 8 × int32."""
         b = self.builder
@@ -81,18 +88,42 @@ def gather8(typingctx, index, at, base, z, to):
 
 
 @intrinsic
-def draw8(typingctx, z, at, key_0, key_1, begin, width, draw):
-    """draw[at : at + 8] of one stratum for eight spikes; a mask of those whose top half is in begin : begin + width."""
+def draw8(typingctx, z, at, key_0, key_1, draw):
+    """draw[at : at + 8]: one stratum of eight spikes."""
 
     def codegen(context, builder, signature, args):
         code = _Code(context, builder, signature, args)
-        r = code.hash(code.load(0, args[1]), code.splat(args[2]), code.splat(args[3]))
-        code.store(r, 6, args[1])
-        inside = builder.sub(builder.lshr(r, code.constant(32)), code.splat(args[4]))
-        mask = builder.icmp_unsigned("<", inside, code.splat(args[5]))
-        return builder.zext(builder.bitcast(mask, ir.IntType(LANES_64)), _I64)
+        code.store(code.hash(code.load(0, args[1]), code.splat(args[2]), code.splat(args[3])), 4, args[1])
+        return context.get_dummy_value()
 
-    return int64(z, at, key_0, key_1, begin, width, draw), codegen
+    return types.void(z, at, key_0, key_1, draw), codegen
+
+
+@intrinsic
+def sieve8(typingctx, z, at, n, key_0, key_1, begin, width, to, kept, kept_z, kept_draw):
+    """Draw one stratum of the spikes at : at + 8, those below n, and append to the kept ones, from `to` on, those whose
+    top half is in begin : begin + width: their number, z and draw. Returns how many.
+
+    Without a branch: which spikes are kept is random, and guessing wrong costs more than the draw.
+    """
+
+    def codegen(context, builder, signature, args):
+        code = _Code(context, builder, signature, args)
+        z = code.load(0, args[1])
+        r = code.hash(z, code.splat(args[3]), code.splat(args[4]))
+        number = builder.add(code.splat(args[1]), ir.Constant(_V64, list(range(LANES_64))))
+        inside = builder.sub(builder.lshr(r, code.constant(32)), code.splat(args[5]))
+        mask = builder.and_(
+            builder.icmp_unsigned("<", inside, code.splat(args[6])),
+            builder.icmp_unsigned("<", number, code.splat(args[2])),
+        )
+        code.store(builder.trunc(code.compress(number, mask), _V32), 8, args[7], _V32)
+        code.store(code.compress(z, mask), 9, args[7])
+        code.store(code.compress(r, mask), 10, args[7])
+        return builder.zext(builder.ctpop(builder.bitcast(mask, ir.IntType(LANES_64))), _I64)
+
+    kinds = (types.uint64,) * 7
+    return types.uint64(z, *kinds, kept, kept_z, kept_draw), codegen
 
 
 @intrinsic
@@ -152,16 +183,6 @@ def choose_strata8(typingctx, z, key_0, key_1, j, to, choice):
         return context.get_dummy_value()
 
     return types.void(z, key_0, key_1, j, to, choice), codegen
-
-
-@intrinsic
-def lowest_bit(typingctx, mask):
-    """Number of the lowest bit that is set; mask must not be zero."""
-
-    def codegen(context, builder, signature, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return int64(types.int64), codegen
 
 
 @intrinsic

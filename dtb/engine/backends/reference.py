@@ -154,6 +154,12 @@ class ReferenceBackend:
     def failure(self, state: State) -> tuple[int, int, float] | None:
         return state.failed[0] if state.failed else None
 
+    def neuron_bytes(self, state: State) -> int:
+        return state.fields.nbytes + state.hold.nbytes
+
+    def synapse_bytes(self, state: State) -> int:
+        return 0
+
     def snapshot(self, state: State) -> Snapshot:
         return Snapshot(state.fields.copy(), state.hold.copy())
 

@@ -75,6 +75,12 @@ class Backend(Protocol):
     def failure(self, state: Any) -> tuple[int, int, float] | None:
         """(step, gid, V) where a membrane left all bounds."""
 
+    def neuron_bytes(self, state: Any) -> int:
+        """Memory of everything that grows with the neurons."""
+
+    def synapse_bytes(self, state: Any) -> int:
+        """Memory of stored synapses; 0 where they are computed."""
+
     def snapshot(self, state: Any) -> Snapshot:
         """A copy in gid order."""
 
