@@ -26,6 +26,9 @@ class CellClass:
     name: str
     cell: LIF
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", str(self.name))  # a NumPy string prints, and is digested, unlike its equal
+
 
 @dataclass(frozen=True)
 class Population:

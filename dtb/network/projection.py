@@ -158,6 +158,7 @@ class Projection:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"projection '{self.name}' is '{self.kind}'. Known kinds: {', '.join(KINDS)}.")
+        object.__setattr__(self, "name", str(self.name))
         for name in ("factor", "delay_classes"):
             object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))
         for name in ("pre", "post"):
