@@ -23,10 +23,11 @@ from dtb.engine.storage import choose_storage, stored_bytes
 from dtb.engine.store import write_file
 from dtb.network.build import build_network
 from dtb.network.network import Network, scaled
+from dtb.network.synapses import expected_multapses
 from dtb.network.tiles import PURE_FROM
 from dtb.observe.balloon import Balloon
 from dtb.observe.measures import fc_correlation, functional_connectivity
-from dtb.summary import Summary, expected_multapses, peak_rss_bytes, processor, versions
+from dtb.summary import Summary, peak_rss_bytes, processor, versions
 
 OWN = ("config.toml", "provenance.json", "summary.json", "recording.zarr", "bold")  # what a run folder holds
 BASE_BYTES = 400 * 2**20  # Python, numba, buffers of the recording

@@ -9,15 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from dtb import __version__
-from dtb.network.network import Network
-from dtb.network.synapses import ONE, tables
 
 PACKAGES = ("numpy", "scipy", "numba", "zarr", "h5py", "pydantic")  # whose versions a summary names
-PAIRS_AT_ONCE = 2**18  # bounds the memory of `expected_multapses` on a voxel brain
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -125,35 +121,3 @@ def peak_rss_bytes() -> int:
     """Largest memory that this process has had."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def expected_multapses(network: Network) -> float:
-    """Expected number of synapses that repeat an earlier one of the same neuron onto the same target.
-
-    A target is w = d/n wide on the axis of positions, and each stratum of length 1 has one synapse, so only targets
-    that lie in two strata can be hit twice. Over all places of such a border, repeats per target are
-    w³/6 for w ≤ 1,  w − 1 + (2 − w)³/6 for 1 < w ≤ 2,  w − 1 beyond. Sum over all pairs of neurons of a segment.
-    """
-    total = 0.0
-    for number, projection in enumerate(network.projections):
-        table, pairs = tables(network, number), projection.pairs
-        pool = network.size[:, network.class_indices(projection.pre)].sum(axis=1)
-        targets = np.repeat(
-            network.size[:, network.class_indices(projection.post)], len(projection.delay_classes), axis=1
-        )
-        itself = np.repeat([name in projection.pre for name in projection.post], len(projection.delay_classes))
-        share = np.diff(table.split.astype(float), axis=1) / ONE
-        pre = pairs.pre
-        for start in range(0, len(pairs), PAIRS_AT_ONCE):
-            of = slice(start, start + PAIRS_AT_ONCE)
-            n = targets[pairs.post[of]]
-            width = table.width[of, None].astype(float) / ONE * share[pairs.post[of]]
-            w = np.divide(width, n, out=np.zeros_like(width), where=n > 0)
-            local = (pairs.post[of] == pre[of])[:, None] & itself  # a neuron's synapses onto itself are dropped
-            total += float(((pool[pre[of], None] - local) * n * repeats(w)).sum())
-    return total
-
-
-def repeats(w: np.ndarray) -> np.ndarray:
-    """Expected repeats onto one target of width w; see `expected_multapses`."""
-    return np.where(w <= 1, w**3 / 6, w - 1 + np.maximum(2 - w, 0) ** 3 / 6)

@@ -22,7 +22,6 @@ from dtb.brain_file import digest
 from dtb.cli import app
 from dtb.config import load_config
 from dtb.engine.recording import Recording
-from dtb.summary import expected_multapses
 
 REPOSITORY = Path(__file__).parents[1]
 TOY = """
@@ -261,14 +260,6 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch,
 
 
 # the formula of the summary ------------------------------------------------------------------------------------
-
-
-def test_expected_multapses_are_those_counted():
-    """1,000 neurons, w = d/n from 0.01 to 10: about 270,000 repeats, of which chance moves less than their root."""
-    network = dtb.build_network(dtb.default_brain(), n_neurons=1_000, in_degree=100)
-    targets = [dtb.synapses(network, gid).target for gid in range(1_000)]
-    counted = sum(len(t) - len(np.unique(t)) for t in targets)
-    assert abs(counted - expected_multapses(network)) < 4 * np.sqrt(counted)
 
 
 def test_a_run_says_where_its_results_go_when_nothing_is_said(config, tmp_path):

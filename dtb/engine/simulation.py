@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dtb.engine.comm import Communicator, LocalComm
 from dtb.engine.constants import compile_constants, default_control
 from dtb.engine.recording import Activity, Recording
 from dtb.engine.statistics import sample_stride
@@ -51,6 +52,8 @@ class Simulation:
         Neurons a tile may hold; changes nothing but speed.
     lesions : tuple of arrays or None
         Fraction of the synapses of each pair of each projection that is dropped; see `lesion_tracts`.
+    comm : Communicator or None
+        Between ranks; None for one process.
 
     Attributes
     ----------
@@ -82,6 +85,7 @@ class Simulation:
         integrator: str = "semi-implicit",
         tile_size: int = MAX_TILE,
         lesions: tuple[np.ndarray, ...] | None = None,
+        comm: Communicator | None = None,
     ) -> None:
         if not 0 < dt < float("inf"):
             raise ValueError(f"dt is {dt} ms; it must be above zero.")
@@ -96,7 +100,7 @@ class Simulation:
         ):
             _check_known(what, value, known)
         self.network, self.dt, self.seed = network, dt, seed
-        self.control = default_control(network)
+        self.control, self.comm = default_control(network), comm or LocalComm()
         self.phases: dict[str, float] = {"advance": 0.0, "observe": 0.0}
         self.spikes = self.synaptic_events = self.autapses = self.lesioned = 0
         self._digest = 0
@@ -201,6 +205,7 @@ class Simulation:
         """Advance by one chunk, then record and check it; return its steps."""
         begin, clock = self.step, time.perf_counter()
         ahead = min(steps - done, CHUNK_STEPS, max(1, CHUNK_NUMBERS // self.network.n_populations))
+        ahead = min(ahead, self.comm.epoch or ahead)
         control = self.control
         if gains is not None:  # a chunk has one set of gains
             same = (gains[done : done + ahead] == gains[done]).all(axis=(1, 2))
@@ -234,8 +239,8 @@ class Simulation:
         first = end - len(self._open)
         closed = max(first, end - self._backend.longest - 1)
         counters = self._backend.counters(self._state, first, closed)
-        arrived = counters.delivered + counters.autapses + counters.lesioned
-        expected = self._open[: closed - first]
+        arrived = self.comm.sum(counters.delivered + counters.autapses + counters.lesioned)
+        expected = self.comm.sum(self._open[: closed - first])
         if not np.array_equal(arrived, expected):
             at = int(np.argmax(arrived != expected))
             raise RuntimeError(

@@ -7,7 +7,7 @@ from dtb.network.network import Network
 SYNAPSE_BYTES = 6  # stored: where it ends and when, uint32, and its weight, int16
 ROW_BYTES = 20  # stored, per neuron: where its rows begin, by kind, and what was dropped of them
 SUM_BYTES = 4  # stored, per neuron and step that the longest delay reaches ahead
-STORED_BYTES = 1 << 27  # up to which reading is faster than computing, some 120,000 neurons at 1 ms; benchmarks/delivery.py
+STORED_BYTES = 1 << 27  # up to which reading is faster than computing, 100,000 neurons or so at 1 ms; see benchmarks
 
 
 def stored_bytes(network: Network, dt: float) -> float:

@@ -9,11 +9,13 @@ more than the step. A block is the shortest delay of the network: within it no s
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dtb.engine.backends import cpu_spikes, cpu_tables, cpu_update
+from dtb.engine.backends.cpu_cache import forget_stale_code
 from dtb.engine.backends.cpu_drive import Call, Dense, Plan, Sparse, Stored
 from dtb.engine.backends.cpu_kernels import LANES, ROWS, Dynamics, History, Probes, Sync
 from dtb.engine.backends.cpu_vector import LANES_64
@@ -25,6 +27,9 @@ from dtb.network.tiles import Tiles
 
 STEPS_AT_ONCE = 128  # of one call, at least; the history is kept that much longer than the longest delay
 MAX_BLOCK = 16  # steps that a tile runs before the others see its spikes
+
+
+forget_stale_code(Path(cpu_spikes.count.stats.cache_path))
 
 
 class State(NamedTuple):

@@ -8,6 +8,7 @@ import numpy as np
 
 from dtb.engine.backends import cpu_dense, cpu_rows, cpu_sparse, cpu_stored, cpu_tables
 from dtb.engine.backends.cpu_kernels import LANES, ROWS, Dynamics, Probes, Sync
+from dtb.engine.partition import Partition
 from dtb.network.network import Network
 from dtb.network.tiles import Tiles
 
@@ -101,9 +102,8 @@ class Stored:
                 f"stored synapses reach {steps.max()} steps ahead in {n:,} neurons, more than 32 bits address. "
                 'Use synapses = "procedural", or raise dt.'
             )
-        share = np.searchsorted(np.cumsum(plan.tiles.n), n * np.arange(1, plan.workers) / plan.workers)
-        tile = np.concatenate([[0], share, [len(plan.tiles.n)]]).astype(np.int64)
-        owner = np.repeat(np.arange(plan.workers), np.diff(tile))
+        partition = Partition.even(plan.tiles, plan.workers)
+        tile, owner = partition.start(plan.workers), partition.owner.astype(np.int64)
         start = np.zeros((plan.workers, 2, n + 1), np.int64)
         dropped = np.zeros((2, n), np.uint16)
         empty = np.zeros(0, np.uint32), np.zeros(0, np.int16)

@@ -39,7 +39,8 @@ def sparse(rows: Rows, longest: int) -> Sparse:
     """Sort the pairs of every source region by delay."""
     projections, regions = len(rows.delays), rows.pair.shape[1] - 1
     uniform, row = np.zeros(projections, np.int64), np.zeros(projections, np.int64)
-    first, entries, tables = np.zeros(projections, np.int64), [np.zeros(0, np.uint32)], []
+    first, entries = np.zeros(projections, np.int64), [np.zeros(0, np.uint32)]
+    tables: list[np.ndarray] = []
     for i in range(projections):
         delay = rows.delay[rows.delay_at[i] : rows.delay_at[i + 1]].astype(np.int64)
         if rows.delays[i] == 1 and len(delay) and delay.min() == delay.max():
