@@ -17,15 +17,7 @@ from numba import int32, int64, njit, types, uint16, uint64
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from dtb.engine.backends.cpu_update import (
-    DRIFT,
-    LANES,
-    ROWS,
-    SPREAD,
-    STIMULUS,
-    G,
-    update16,
-)  # fmt: skip
+from dtb.engine.backends.cpu_update import DRIFT, LANES, ROWS, SPREAD, STIMULUS, G, spread16, update16
 from dtb.network import rng
 
 BLOCKS_AT_ONCE = 32  # 13 kB of state: a third of a first-level cache
@@ -182,15 +174,31 @@ def lane_parameters(block, layout, dynamics, parameters):
         parameters[SPREAD * LANES + l] = dynamics.bg_noise[k] * dynamics.sd[p]
 
 
-@kernel
+@njit(inline="always")
 def stimulate(tile, block, t, mixed, layout, dynamics, parameters):
     """Put the stimulus of step t of this call into the parameters of a block of lanes."""
     row = t if dynamics.stimulus.shape[0] > 1 else 0
-    for l in range(LANES):
-        p = int64(layout.population[tile])
-        if mixed:
+    if mixed:
+        for l in range(LANES):
             p = layout.block_population[block] + int64(layout.lane_population[block, l])
-        parameters[STIMULUS * LANES + l] = dynamics.stimulus[row, p]
+            parameters[STIMULUS * LANES + l] = dynamics.stimulus[row, p]
+    else:
+        spread16(dynamics.stimulus[row, layout.population[tile]], parameters, STIMULUS)
+
+
+@njit(inline="always")
+def append(tile, begin, steps, spikes, found, history):
+    """Add a tile's spikes of some steps to the history, in order of time."""
+    wrap = history.start.shape[1] - 1
+    out = history.base[tile] + int64(history.start[tile, begin & wrap])
+    for p in range(steps):
+        for s in range(found[p]):
+            history.neuron[out + s] = spikes[p, s]
+        if history.plane.shape[0] > 0:
+            for s in range(found[p]):
+                history.plane[out + s] = uint16((begin + p) & 0xFFFF)
+        out += found[p]
+        history.start[tile, (begin + p + 1) & wrap] = int32(out - history.base[tile])
 
 
 @kernel
@@ -213,8 +221,7 @@ def update_tile(
     failed = int64(-1)
     if not mixed:
         for row in range(ROWS):
-            for l in range(LANES):
-                parameters[row * LANES + l] = dynamics.table[layout.population[tile], row]
+            spread16(dynamics.table[layout.population[tile], row], parameters, row)
     for p in range(steps):
         found[p] = 0
     probe, last_probe = probes.start[tile], probes.start[tile + 1]
@@ -229,7 +236,9 @@ def update_tile(
         for p in range(steps):
             if varying or mixed or (p == 0 and b == first_block):
                 stimulate(tile, b, call + p, mixed, layout, dynamics, parameters)
-            row, column = (row_e + p) % excitation.shape[0], (row_i + p) % inhibition.shape[0]
+            row, column = row_e + p, row_i + p
+            row -= excitation.shape[0] if row >= excitation.shape[0] else 0
+            column -= inhibition.shape[0] if column >= inhibition.shape[0] else 0
             key_0, key_1 = dynamics.key[call + p, 0], dynamics.key[call + p, 1]
             for x in range(b, end):
                 lane = lane_0 + (x - b) * LANES
@@ -253,18 +262,3 @@ def update_tile(
         probe = until
     append(tile, begin, steps, spikes, found, history)
     return failed
-
-
-@kernel
-def append(tile, begin, steps, spikes, found, history):
-    """Add a tile's spikes of some steps to the history, in order of time."""
-    wrap = history.start.shape[1] - 1
-    out = history.base[tile] + int64(history.start[tile, begin & wrap])
-    for p in range(steps):
-        for s in range(found[p]):
-            history.neuron[out + s] = spikes[p, s]
-        if history.plane.shape[0] > 0:
-            for s in range(found[p]):
-                history.plane[out + s] = uint16((begin + p) & 0xFFFF)
-        out += found[p]
-        history.start[tile, (begin + p + 1) & wrap] = int32(out - history.base[tile])

@@ -102,6 +102,18 @@ class _Block:
 
 
 @intrinsic
+def spread16(typingctx, value, parameters, row):
+    """Give all sixteen lanes of a row of parameters one value, in one store, which the update can then load whole."""
+
+    def codegen(context, builder, signature, args):
+        code = _Block(context, builder, signature, args)
+        code.store(code.splat(args[0], _F32), 1, _F32, builder.mul(args[2], ir.Constant(_I64, LANES)))
+        return context.get_dummy_value()
+
+    return types.void(types.float32, parameters, types.int64), codegen
+
+
+@intrinsic
 def update16(
     typingctx, fields, hold, block, excitation, row_e, inhibition, row_i, at, z, key_0, key_1, parameters, implicit
 ):
