@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
+from benchmarks.measure import Neighbours, report
+
 SUBJECTS = {
     "a": "update",
     "b": "delivery",
@@ -32,11 +34,12 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown subject {unknown[0]!r}; known: {', '.join(SUBJECTS)}")
     for letter in options.subjects or SUBJECTS:
-        subject = import_module(f"benchmarks.{SUBJECTS[letter]}")
-        if letter == "b":
-            subject.run(large=options.large)
-        elif letter != "g" or options.clone:
-            subject.run()
+        if letter == "g" and not options.clone:
+            continue
+        subject, neighbours = import_module(f"benchmarks.{SUBJECTS[letter]}"), Neighbours()
+        subject.run(**({"large": options.large} if letter == "b" else {}))
+        others = [neighbours.cores()]
+        report(f"{letter}.disturbance", others, "cores used by others", against="one core", ratios=others, bar=0.1, n=0)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,25 @@ def seconds(function: Callable, *arguments) -> float:
     return time.perf_counter() - begin
 
 
+class Neighbours:
+    """How busy the machine is without us: above 0.1 cores, take no figure for the truth."""
+
+    def __init__(self) -> None:
+        self.begin = self._now()
+
+    def cores(self) -> float:
+        """Cores that other processes used since this object was made, on average."""
+        (wall, busy, own), (wall_0, busy_0, own_0) = self._now(), self.begin
+        return max(0.0, (busy - busy_0 - own + own_0) / (wall - wall_0))
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        with open("/proc/stat") as statistics:
+            user, nice, system, _, _, irq, soft_irq = map(int, statistics.readline().split()[1:8])
+        busy = (user + nice + system + irq + soft_irq) / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), busy, sum(os.times()[:4])
+
+
 def quotient(above: list[float], below: list[float]) -> list[float]:
     """Ratios of what was measured in the same round."""
     return [a / b for a, b in zip(above, below, strict=True)]
@@ -72,7 +91,6 @@ def report(
         "ratio_min": rounded(min(ratios)),
         "ratio_max": rounded(max(ratios)),
         **{name: rounded(value) for name, value in more.items()},
-        "load": rounded(os.getloadavg()[0]),
     }
     print(json.dumps(line), flush=True)
 

@@ -55,9 +55,9 @@ def is_same(neurons: UpdateAlone, in_c: Callable[[UpdateAlone], float]) -> bool:
     before, after = (neurons.fields.copy(), neurons.hold.copy()), []
     for run in (neurons.run, lambda: in_c(neurons)):
         neurons.fields[:], neurons.hold[:] = before
-        neurons.history.index[:] = neurons.clock = 0
+        neurons.history.neuron[:] = neurons.clock = 0
         run()
-        left = neurons.fields, neurons.hold, neurons.history.index, neurons.history.start
+        left = neurons.fields, neurons.hold, neurons.history.neuron, neurons.history.start
         after.append([array.tobytes() for array in left])
     neurons.fields[:], neurons.hold[:] = before
     neurons.sums = np.zeros_like(neurons.sums)
@@ -77,7 +77,7 @@ def compiled() -> Callable[[UpdateAlone], float]:
         key = dynamics.key[neurons.clock :]
         arrays = (
             home.first, home.n, home.block, home.population, dynamics.table, key, neurons.fields, neurons.hold,
-            neurons.sums, neurons.sums, history.index, history.base, history.start,
+            neurons.sums, neurons.sums, history.neuron, history.base, history.start,
         )  # fmt: skip
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
         counts = [ctypes.c_int64(i) for i in (neurons.steps, len(home.n), COLUMNS)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
+from itertools import pairwise
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -87,7 +88,7 @@ def segments(description: dict[str, Any], region: int, cell: int) -> list[Segmen
             share = [round(f / fed[-1] * 2.0**32) if fed[-1] > 0 else 0 for f in fed]
             classes = p["delay_classes"]
             m = len(classes)
-            cuts = [b + (e - b) * s // m for b, e in zip(share, share[1:], strict=False) for s in range(m)]
+            cuts = [b + (e - b) * s // m for b, e in pairwise(share) for s in range(m)]
             cuts = [width * cut >> 32 for cut in [*cuts, share[-1]]]
             for c in range(len(post) * m):
                 if cuts[c + 1] > cuts[c]:
