@@ -10,6 +10,7 @@ from numba import njit
 import dtb
 from benchmarks.alone import UpdateAlone
 from benchmarks.measure import interleaved, quotient, report, seconds
+from dtb.engine.backends.cpu_stored import WAITING
 from dtb.engine.backends.cpu_stored import scatter as scatter_rows
 from dtb.network.tiles import LANES
 
@@ -86,6 +87,7 @@ class Stored:
         self.steps, self.passes = steps, passes
         self.rings = [ring[:-LANES] for ring in self.state.ring]
         self.tally = np.zeros_like(self.state.tallies[0])
+        self.waiting = np.zeros((WAITING, 2), np.int64)
         self.deliver()
         self.events = int(self.tally[0].sum())
 
@@ -93,7 +95,7 @@ class Stored:
         begin = self.simulation.step - self.steps
         scatter_rows(
             0, begin, self.steps, self.backend.layout, self.state.history[0], self.backend.way.tables, *self.rings,
-            self.tally,
+            self.tally, self.waiting,
         )  # fmt: skip
 
     def run(self) -> float:

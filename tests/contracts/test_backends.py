@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,9 @@ class BackendContract:
     def test_populations_of_a_few_neurons(self) -> None:
         self.agrees(tiny_populations())
 
+    def test_neurons_without_synapses(self) -> None:
+        self.agrees(dataclasses.replace(regional(), projections=()))
+
     def test_blocks_of_several_steps(self) -> None:
         self.agrees(regional(), dt=0.3)
 
@@ -62,6 +67,11 @@ class BackendContract:
 
     def test_distributed_delays_of_small_populations(self) -> None:
         self.agrees(tiny_populations(delay_classes=(1.0, 1.5, 2.1)))
+
+    def test_many_spikes_of_a_region_in_one_step(self) -> None:
+        """Above a few dozen, cpu draws stratum by stratum instead of spike by spike."""
+        network = regional(n_regions=2, n=6_000, delay_classes=(1.0, 1.5))
+        self.agrees(network, steps=12)
 
     def test_explicit_euler(self) -> None:
         self.agrees(regional(), dt=0.5, integrator="euler")
@@ -82,6 +92,19 @@ class TestDense(BackendContract):
 
 class TestDenseInSmallTilesOnTwoThreads(BackendContract):
     settings = {"synapses": "procedural", "tile_size": 48, "threads": 2}
+
+
+class TestDenseAheadOfTime(BackendContract):
+    """Long delays deliver several blocks at once, as they do where regions are many and small."""
+
+    settings = {"synapses": "procedural", "threads": 2}
+
+    @pytest.fixture(autouse=True)
+    def sums_cost_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("dtb.engine.backends.cpu_tables.SUM_NS", 0.0)
+
+    def test_this_network_delivers_ahead(self) -> None:
+        assert Simulation(regional(), synapses="procedural")._backend.way.rows > 1
 
 
 class TestStored(BackendContract):

@@ -91,9 +91,9 @@ class CpuBackend:
             self.layout, of_class, self.constants.reset, self.constants.threshold, control.mean, per_unit, keys, fields
         )
         room = tiles.n.astype(np.int64) * (self.burst + 1)
-        planes = room.sum() if self.block > 1 else 0
+        planes = room.sum() + 2 * LANES_64 if self.way.timed else 0
         history = History(
-            np.zeros(room.sum() + LANES_64, np.uint16), np.zeros(planes, np.uint16), np.cumsum(room) - room, room,
+            np.zeros(room.sum() + 2 * LANES_64, np.uint16), np.zeros(planes, np.uint16), np.cumsum(room) - room, room,
             np.zeros((len(tiles.n), columns), np.int32),
         )  # fmt: skip
         return State(
@@ -110,8 +110,8 @@ class CpuBackend:
         if (need > history.room).any():
             room = np.where(need > history.room, np.maximum(need * 3 // 2, history.room), history.room)
             base = np.cumsum(room) - room
-            index = np.zeros(room.sum() + LANES_64, np.uint16)
-            plane = np.zeros(room.sum() if len(history.plane) else 0, np.uint16)
+            index = np.zeros(room.sum() + 2 * LANES_64, np.uint16)
+            plane = np.zeros(len(index) if len(history.plane) else 0, np.uint16)
             for old, new in ((history.neuron, index), (history.plane, plane)):
                 if len(old):
                     cpu_spikes.move(old, new, history.base, base, live)

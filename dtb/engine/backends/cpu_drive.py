@@ -12,6 +12,8 @@ from dtb.engine.partition import Partition
 from dtb.network.network import Network
 from dtb.network.tiles import Tiles
 
+HUGE = 1 << 23  # bytes of an array that NumPy asks the system to back with huge pages: additions are all over it
+
 
 class Call(NamedTuple):
     """One call of `advance`: which steps, with what."""
@@ -52,25 +54,35 @@ class Dense:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.rows = cpu_tables.rows_ahead(plan.network, plan.dt, plan.block)
+        self.timed = max(self.rows, plan.block) > 1
         self.cuts = cpu_tables.groups(plan.network, plan.tiles, plan.block, plan.workers)
-        self.tables = cpu_tables.dense(plan.network, plan.tiles, plan.layout, plan.dt, self.cuts, plan.lesions)
+        self.tables = cpu_tables.dense(
+            plan.network, plan.tiles, plan.layout, plan.dt, self.cuts, self.rows, plan.lesions
+        )
 
     def ring(self) -> tuple[np.ndarray, ...]:
-        return ()
+        """Sums ahead of time, and the steps for which they stand."""
+        groups = len(self.cuts) - 1
+        return np.zeros(self.rows * LANES * (int(self.plan.layout.block[-1]) + groups), np.int32), np.zeros(2, np.int64)
 
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan
         width = int((np.diff(plan.layout.block[self.cuts]) * LANES).max()) + LANES
-        sums = np.zeros(2 * plan.block * width, np.int32)
+        sums = np.zeros(max(2 * plan.block * width, HUGE // 4), np.int32)
+        entries = self.tables.entries
+        runs = int((entries["pool_end"] - entries["pool"]).max(initial=0))
         return cpu_dense.work_dense(
-            plan.workers, call.begin, call.steps, plan.block, plan.burst, state.fields, state.hold, sums, state.failed,
-            plan.layout, state.history[0], call.dynamics, call.probes, self.tables, plan.draws, state.tallies[worker],
-            spare(plan), cpu_dense.scratch(plan.block), call.sync,
+            plan.workers, call.begin, call.steps, plan.block, self.rows or plan.block, plan.burst, state.fields,
+            state.hold, sums, *state.ring, state.failed, plan.layout, state.history[0], call.dynamics, call.probes,
+            self.tables, plan.draws, state.tallies[worker], spare(plan), cpu_dense.scratch(runs), call.sync,
         )  # fmt: skip
 
 
 class Sparse:
     """Small populations, synapses computed; see cpu_sparse."""
+
+    timed = False
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan._replace(block=1, burst=1)
@@ -91,6 +103,8 @@ class Sparse:
 
 class Stored:
     """Synapses in memory; see cpu_stored."""
+
+    timed = False
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -134,5 +148,6 @@ class Stored:
         return cpu_stored.work_stored(
             worker, plan.workers, call.begin, call.steps, plan.block, plan.burst, state.fields, state.hold,
             *(ring[:-LANES] for ring in state.ring), state.failed, plan.layout, state.history[0], call.dynamics,
-            call.probes, self.tables, state.tallies[worker], spare(plan), call.sync,
+            call.probes, self.tables, state.tallies[worker], np.zeros((cpu_stored.WAITING, 2), np.int64), spare(plan),
+            call.sync,
         )  # fmt: skip

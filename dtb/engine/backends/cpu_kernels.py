@@ -201,7 +201,7 @@ def append(tile, begin, steps, spikes, found, history):
         history.start[tile, (begin + p + 1) & wrap] = int32(out - history.base[tile])
 
 
-@kernel
+@njit(inline="always")
 def update_tile(
     tile, begin, call, steps, fields, hold, excitation, inhibition, row_e, row_i, at, layout, history, dynamics, probes,
     scratch,

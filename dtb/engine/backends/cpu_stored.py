@@ -17,6 +17,9 @@ from numba import int16, int64, njit, uint32, uint64
 
 from dtb.engine.backends.cpu_kernels import GOLDEN, atomic_add, barrier, hash64, kernel, update_tile
 from dtb.engine.backends.cpu_rows import HALF, column_of, pair_of, target_of
+from dtb.engine.backends.cpu_vector import prefetch
+
+WAITING = 256  # spikes listed before their rows are read, so that the next row is known
 
 
 class Stored(NamedTuple):
@@ -87,35 +90,59 @@ def enumerate_rows(begin, end, rows, layout, draws, width, owner, lanes, stored,
 
 
 @kernel
-def scatter(worker, begin, steps, layout, history, stored, ring_e, ring_i, tally):
-    """Deliver the spikes of steps begin..begin+steps-1 to this worker's sums. tally (h, 3) counts, see `Stored`."""
+def scatter(worker, begin, steps, layout, history, stored, ring_e, ring_i, tally, waiting):
+    """Deliver the spikes of steps begin..begin+steps-1 to this worker's sums. tally (h, 3) counts, see `Stored`.
+
+    waiting (w, 2) int64: workspace for spikes, gid and step.
+    """
     wrap = uint64(history.start.shape[1] - 1)
+    n = uint64(0)
     for tile in range(uint64(layout.first.shape[0])):
         base = history.base[tile]
         for t in range(begin, begin + steps):
             a = int64(history.start[tile, uint64(t) & wrap])
             b = int64(history.start[tile, uint64(t + 1) & wrap])
             for s in range(base + a, base + b):
-                gid = uint64(layout.first[tile] + int64(history.neuron[uint64(s)]))
-                for kind in range(2):
-                    ring = ring_i if kind else ring_e
-                    first, last = stored.start[worker, kind, gid], stored.start[worker, kind, gid + uint64(1)]
-                    size = uint64(stored.rows[kind] * stored.lanes)
-                    now = uint64((t % stored.rows[kind]) * stored.lanes)
-                    for x in range(uint64(first), uint64(last)):
-                        at = now + uint64(stored.offset[x])
-                        at = at - size if at >= size else at
-                        ring[at] += stored.weight[x]
-                    tally[0, uint64(t) & wrap] += last - first
-                if worker == 0:
-                    tally[1, uint64(t) & wrap] += int64(stored.autapses[gid])
-                    tally[2, uint64(t) & wrap] += int64(stored.lesioned[gid])
+                waiting[n, 0], waiting[n, 1] = layout.first[tile] + int64(history.neuron[uint64(s)]), t
+                n += uint64(1)
+                if n == uint64(waiting.shape[0]):
+                    add_rows(worker, n, waiting, wrap, stored, ring_e, ring_i, tally)
+                    n = uint64(0)
+    add_rows(worker, n, waiting, wrap, stored, ring_e, ring_i, tally)
+
+
+@njit(inline="always")
+def add_rows(worker, n, waiting, wrap, stored, ring_e, ring_i, tally):
+    """Add the rows of the first n waiting spikes; those of the next spike are on their way meanwhile."""
+    for s in range(n):
+        if s + uint64(1) < n:
+            following = uint64(waiting[s + uint64(1), 0])
+            for kind in range(2):
+                first, last = stored.start[worker, kind, following], stored.start[worker, kind, following + uint64(1)]
+                for x in range(first, last, 16):  # cache lines of 16 offsets and of 32 weights
+                    prefetch(stored.offset, x)
+                for x in range(first, last, 32):
+                    prefetch(stored.weight, x)
+        gid, t = uint64(waiting[s, 0]), waiting[s, 1]
+        for kind in range(2):
+            ring = ring_i if kind else ring_e
+            first, last = stored.start[worker, kind, gid], stored.start[worker, kind, gid + uint64(1)]
+            size = uint64(stored.rows[kind] * stored.lanes)
+            now = uint64((t % stored.rows[kind]) * stored.lanes)
+            for x in range(uint64(first), uint64(last)):
+                at = now + uint64(stored.offset[x])
+                at = at - size if at >= size else at
+                ring[at] += stored.weight[x]
+            tally[0, uint64(t) & wrap] += last - first
+        if worker == 0:
+            tally[1, uint64(t) & wrap] += int64(stored.autapses[gid])
+            tally[2, uint64(t) & wrap] += int64(stored.lesioned[gid])
 
 
 @kernel
 def work_stored(
     worker, workers, begin, steps, block, burst, fields, hold, ring_e, ring_i, failed, layout, history, dynamics,
-    probes, stored, tally, spare, sync,
+    probes, stored, tally, waiting, spare, sync,
 ):  # fmt: skip
     """What one worker does in a call: its own tiles, block after block, then everyone's spikes onto its own sums."""
     excitation = ring_e.reshape(stored.rows[0], stored.lanes)
@@ -139,7 +166,7 @@ def work_stored(
             if history.start[tile, (t + now) & wrap] + layout.n[tile] * burst > history.room[tile]:
                 atomic_add(sync.stop, int64(meeting), int64(1))
         barrier(sync, meeting, workers)
-        scatter(worker, t, now, layout, history, stored, ring_e, ring_i, tally)
+        scatter(worker, t, now, layout, history, stored, ring_e, ring_i, tally, waiting)
         done += now
         if sync.stop[meeting] > 0:
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dtb.engine.backends.cpu_dense import ENTRY, SEGMENT, Dense, Draws
+from dtb.engine.backends.cpu_dense import BY_DRAW, BY_SPIKE, BY_STRATUM, CUT, ENTRY, SEGMENT, Dense, Draws
 from dtb.engine.backends.cpu_kernels import Layout
 from dtb.engine.backends.cpu_vector import LANES_64
 from dtb.engine.constants import delay_steps
@@ -15,6 +15,10 @@ from dtb.network.tiles import LANES, Tiles
 
 WIDE = 4 * synapses.ONE  # a segment of four strata is an entry of its own; narrower neighbours share their draws
 GROUP_NEURONS = 1 << 21  # at most this many neurons receive at once: 16 MB of sums
+EXPECTED_HZ = 8.0  # spikes/s, to guess how many arrive
+RUN = 64  # spikes of a region that are worth an entry's while; where fewer arrive in a block, several blocks are one
+VISIT_NS, SUM_NS = 15.0, 0.2  # measured: of an entry whatever its spikes, and of a sum kept for later
+AHEAD_BYTES = 1 << 25  # that sums kept for later may take, whatever the size of the network
 GROUPS_PER_WORKER = 4  # at least, so that workers end together
 
 
@@ -58,15 +62,34 @@ def groups(network: Network, tiles: Tiles, planes: int, workers: int) -> np.ndar
     return np.array([*cuts, len(tiles.n)], np.int64)
 
 
-def dense(network: Network, tiles: Tiles, home: Layout, dt: float, cuts: np.ndarray, lesions=None) -> Dense:
-    """Entries and segments of every group; see `cpu_dense.Dense`."""
+def rows_ahead(network: Network, dt: float, block: int) -> int:
+    """Steps for which entries with long delays deliver at once; 0: none, all deliver block by block.
+
+    In small networks a handful of spikes arrives from a region in a step, and looking them up costs more than their
+    synapses. Delays of several blocks allow several blocks at once, at the price of a sum per neuron and step.
+    """
+    delays = [delay_steps(network, p, dt).ravel() for p in network.projections if p.kind == "excitatory"]
+    delay = np.concatenate([*delays, np.zeros(0, np.int64)])
+    spikes = network.n_neurons / len(network.regions) * EXPECTED_HZ / 1000 * dt * block
+    most = min(round(RUN / spikes), AHEAD_BYTES // (4 * block * network.n_neurons), int(delay.max(initial=0)) // block)
+    blocks = np.arange(1, max(most, 1) + 1)
+    visits = np.array([np.where(delay >= k * block, 1 / k, 1.0).sum() for k in blocks])
+    best = int(np.argmin(visits * VISIT_NS + (blocks > 1) * (SUM_NS * block * network.n_neurons)))
+    return int(blocks[best]) * block if best else 0
+
+
+def dense(network: Network, tiles: Tiles, home: Layout, dt: float, cuts: np.ndarray, rows: int, lesions=None) -> Dense:
+    """Entries and segments of every group; see `cpu_dense.Dense`. rows: steps that sums may reach ahead."""
+    if not network.projections:
+        none, nobody = np.zeros(len(cuts), np.int64), np.zeros(0, np.int64)
+        return Dense(cuts, none, none, nobody, np.zeros(0, ENTRY), np.zeros(0, SEGMENT), np.zeros(0, CUT))
     parts = _parts(network, tiles, home, cuts)
     begin = synapses.offsets(network)
     pools = _Pools(network, tiles)
     pieces = [_segments(network, i, dt, begin, pools, parts, lesions) for i in range(len(network.projections))]
-    names = list(pieces[0]) if pieces else []
-    flat = {name: np.concatenate([piece[name] for piece in pieces]) for name in names}
-    order = np.lexsort((flat["low"], flat["delay"], flat["source"], flat["group"]))
+    flat = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    later = (flat["kind"] == 1) | (flat["delay"] < rows) if rows else np.ones(len(flat["kind"]), bool)
+    order = np.lexsort((flat["low"], flat["delay"], flat["source"], flat["table"], later, flat["group"]))
     flat = {name: array[order] for name, array in flat.items()}
     narrow = flat["end"] - flat["bound"] < WIDE
     same = np.ones(len(order), bool)
@@ -84,13 +107,21 @@ def dense(network: Network, tiles: Tiles, home: Layout, dt: float, cuts: np.ndar
     entries["high"] = flat["high"][last]
     entries["segment"], entries["end"] = first, last + 1
     whole = (flat["first"] == 0) & (flat["last"] == flat["n"])
-    entries["plain"] = (entries["lesion"] == 0) & np.logical_and.reduceat(whole, first)
-    entries["wide"] = (entries["plain"] == 1) & (first == last) & (entries["high"] - entries["low"] >= WIDE)
-    segments = np.zeros(len(order), SEGMENT)
-    for name in SEGMENT.names or ():
-        segments[name] = flat[name]
+    plain = (entries["lesion"] == 0) & np.logical_and.reduceat(whole, first)
+    wide = (first == last) & (entries["high"] - entries["low"] >= WIDE)
+    entries["way"] = np.where(plain, np.where(wide, BY_SPIKE, BY_STRATUM), BY_DRAW)
+    segments, bounds = (_records(flat, kind) for kind in (SEGMENT, CUT))
+    later = later[order][first]
     reached = np.searchsorted(flat["group"][first], np.arange(len(cuts))).astype(np.int64)
-    return Dense(cuts, reached, pool_tile, entries, segments)
+    middle = reached[:-1] + np.add.reduceat(np.append(~later, False), reached)[:-1] * (np.diff(reached) > 0)
+    return Dense(cuts, reached, middle, pool_tile, entries, segments, bounds)
+
+
+def _records(columns: dict[str, np.ndarray], kind: np.dtype) -> np.ndarray:
+    records = np.zeros(len(columns["bound"]), kind)
+    for name in kind.names or ():
+        records[name] = columns[name]
+    return records
 
 
 def _parts(network: Network, tiles: Tiles, home: Layout, cuts: np.ndarray) -> dict[str, np.ndarray]:
@@ -181,6 +212,7 @@ def _segments(network: Network, number: int, dt: float, begin: np.ndarray, pools
         "end": end,
         "at": parts["at"][part],
         "n": n,
+        "most": n - 1,
         "scale": scale,
         "spare": spare,
         "first": first,
