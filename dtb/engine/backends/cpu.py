@@ -128,7 +128,8 @@ class CpuBackend:
         steps = min(steps, state.history[0].start.shape[1] - self.longest - self.block - 1)
         keys = rng.key(state.seed, rng.Stream.NOISE, np.arange(begin, begin + steps))
         dynamics, probes = self._dynamics(control, stimulus, keys), self._probes(samples, steps)
-        meetings = np.zeros(1, np.int64), np.zeros(2 * steps + 2, np.int64), np.zeros(steps + 1, np.int64)
+        tasks = (steps + 1) * max(2, self.threads)
+        meetings = np.zeros(1, np.int64), np.zeros(tasks, np.int64), np.zeros(steps + 1, np.int64)
         done = self._work(state, Call(begin, steps, dynamics, probes, Sync(*meetings)))
         state.clock[0] = begin + done
         return done, probes.out[:done]

@@ -83,11 +83,13 @@ CUT = np.dtype(
 class Dense(NamedTuple):
     """Who delivers to whom, for every group of tiles; made by `cpu_tables.dense`.
 
-    tile (g + 1,), entry (g + 1,): first tile and first entry of a group; middle (g,): the first entry that delivers
-    block by block, those before it deliver for several blocks at once.  pool_tile: tiles of source neurons, run by
-    run.  entries (e,), segments (m,): records of one cache line or less; cuts (m,): what few segments need besides.
+    share (w + 1,): first group of each worker; tile (g + 1,), entry (g + 1,): first tile and first entry of a group;
+    middle (g,): the first entry that delivers block by block, those before it deliver for several blocks at once.
+    pool_tile: tiles of source neurons, run by run.  entries (e,), segments (m,): records of one cache line or less;
+    cuts (m,): what few segments need besides.
     """
 
+    share: np.ndarray
     tile: np.ndarray
     entry: np.ndarray
     middle: np.ndarray
@@ -375,10 +377,10 @@ def deliver(
 
 @kernel
 def work_dense(
-    workers, begin, steps, block, rows, burst, fields, hold, sums, ahead, window, failed, layout, history, dynamics,
-    probes, dense, draws, tallies, spare, work, sync,
+    worker, workers, begin, steps, block, rows, burst, fields, hold, sums, ahead, window, failed, layout, history,
+    dynamics, probes, dense, draws, tallies, spare, work, sync,
 ):  # fmt: skip
-    """What one worker does in a call: block after block, take groups until none is left, meet the others.
+    """What one worker does in a call: block after block, take groups until nobody has any left, meet the others.
 
     burst: spikes that a neuron can emit in one block.  sums, ahead int32: this worker's sums of a block, and the
     excitatory ones of all groups for `rows` steps, empty if that is one block.  window [begin, end): steps for which
@@ -393,10 +395,13 @@ def work_dense(
         if opening:
             opened, horizon = t, t + min(rows, steps - done)
         now, row = min(block, horizon - t), t - opened
-        while True:
-            g = atomic_add(sync.task, int64(meeting), int64(1))
-            if g >= dense.tile.shape[0] - 1:
-                break
+        queue = 0
+        while queue < workers:  # its own groups first, for their tables and sums may still be in its cache
+            of = (worker + queue) % workers
+            g = dense.share[of] + atomic_add(sync.task, int64(meeting * workers + of), int64(1))
+            if g >= dense.share[of + 1]:
+                queue += 1
+                continue
             home = layout.block[dense.tile[g]]
             stride = (layout.block[dense.tile[g + 1]] - home) * 16 + 16
             inhibition = sums[: block * stride]

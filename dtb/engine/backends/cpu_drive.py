@@ -58,7 +58,7 @@ class Dense:
         self.timed = max(self.rows, plan.block) > 1
         self.cuts = cpu_tables.groups(plan.network, plan.tiles, plan.block, plan.workers)
         self.tables = cpu_tables.dense(
-            plan.network, plan.tiles, plan.layout, plan.dt, self.cuts, self.rows, plan.lesions
+            plan.network, plan.tiles, plan.layout, plan.dt, self.cuts, self.rows, plan.workers, plan.lesions
         )
 
     def ring(self) -> tuple[np.ndarray, ...]:
@@ -73,7 +73,7 @@ class Dense:
         entries = self.tables.entries
         runs = int((entries["pool_end"] - entries["pool"]).max(initial=0))
         return cpu_dense.work_dense(
-            plan.workers, call.begin, call.steps, plan.block, self.rows or plan.block, plan.burst, state.fields,
+            worker, plan.workers, call.begin, call.steps, plan.block, self.rows or plan.block, plan.burst, state.fields,
             state.hold, sums, *state.ring, state.failed, plan.layout, state.history[0], call.dynamics, call.probes,
             self.tables, plan.draws, state.tallies[worker], spare(plan), cpu_dense.scratch(runs), call.sync,
         )  # fmt: skip

@@ -86,7 +86,7 @@ class Probes(NamedTuple):
 
 
 class Sync(NamedTuple):
-    """Meeting points of the workers of one call.  arrived (1,), task (blocks,), stop (blocks,) int64."""
+    """Meeting points of the workers of one call.  arrived (1,), task (blocks · queues,), stop (blocks,) int64."""
 
     arrived: np.ndarray
     task: np.ndarray

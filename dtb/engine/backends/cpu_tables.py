@@ -78,11 +78,15 @@ def rows_ahead(network: Network, dt: float, block: int) -> int:
     return int(blocks[best]) * block if best else 0
 
 
-def dense(network: Network, tiles: Tiles, home: Layout, dt: float, cuts: np.ndarray, rows: int, lesions=None) -> Dense:
+def dense(
+    network: Network, tiles: Tiles, home: Layout, dt: float, cuts: np.ndarray, rows: int, workers: int, lesions=None
+) -> Dense:
     """Entries and segments of every group; see `cpu_dense.Dense`. rows: steps that sums may reach ahead."""
+    middles = (home.block[cuts[:-1]] + home.block[cuts[1:]]) / 2
+    share = np.searchsorted(middles, np.arange(workers + 1) * home.block[-1] / workers).astype(np.int64)
     if not network.projections:
         none, nobody = np.zeros(len(cuts), np.int64), np.zeros(0, np.int64)
-        return Dense(cuts, none, none, nobody, np.zeros(0, ENTRY), np.zeros(0, SEGMENT), np.zeros(0, CUT))
+        return Dense(share, cuts, none, none, nobody, np.zeros(0, ENTRY), np.zeros(0, SEGMENT), np.zeros(0, CUT))
     parts = _parts(network, tiles, home, cuts)
     begin = synapses.offsets(network)
     pools = _Pools(network, tiles)
@@ -114,7 +118,7 @@ def dense(network: Network, tiles: Tiles, home: Layout, dt: float, cuts: np.ndar
     later = later[order][first]
     reached = np.searchsorted(flat["group"][first], np.arange(len(cuts))).astype(np.int64)
     middle = reached[:-1] + np.add.reduceat(np.append(~later, False), reached)[:-1] * (np.diff(reached) > 0)
-    return Dense(cuts, reached, middle, pool_tile, entries, segments, bounds)
+    return Dense(share, cuts, reached, middle, pool_tile, entries, segments, bounds)
 
 
 def _records(columns: dict[str, np.ndarray], kind: np.dtype) -> np.ndarray:
