@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import combine_pvalues, ks_2samp
+from scipy.stats import t as student
 
 from validate.network import SETTLE, Spikes
 
@@ -78,14 +79,12 @@ def compare(a: list[Firing], b: list[Firing]) -> list[Verdict]:
         p = np.array([test.pvalue for test in tests])
         means = np.array([[x.mean(), y.mean()] for x, y in pairs])
         difference = means[:, 1] - means[:, 0]
-        half = 2.262 * difference.std(ddof=1) / np.sqrt(len(p)) if len(p) > 1 else np.nan  # t, 9 degrees, 97.5 %
-        verdicts.append(
-            Verdict(
-                measure, *means.mean(axis=0).tolist(), float(difference.mean()), float(half),
-                float(np.mean([test.statistic for test in tests])), float(combine_pvalues(p).pvalue),
-                int((p < 0.05).sum()), len(p),
-            )  # fmt: skip
-        )
+        half = student.ppf(0.975, len(p) - 1) * difference.std(ddof=1) / np.sqrt(len(p))
+        distance = float(np.mean([test.statistic for test in tests]))
+        together, rejected = float(combine_pvalues(p).pvalue), int((p < 0.05).sum())
+        mean_a, mean_b = means.mean(axis=0).tolist()
+        by = float(difference.mean())
+        verdicts.append(Verdict(measure, mean_a, mean_b, by, float(half), distance, together, rejected, len(p)))
     return verdicts
 
 
@@ -98,5 +97,5 @@ def matched(a: Spikes, b: Spikes, begin: float, end: float, within: float) -> fl
     if not len(mine) or not len(theirs):
         return float("nan")
     at = np.searchsorted(theirs, mine)
-    near = np.minimum(np.abs(theirs[np.minimum(at, len(theirs) - 1)] - mine), np.abs(theirs[np.maximum(at - 1, 0)] - mine))
-    return float((near <= within).mean())
+    after, before = theirs[np.minimum(at, len(theirs) - 1)], theirs[np.maximum(at - 1, 0)]
+    return float((np.minimum(np.abs(after - mine), np.abs(before - mine)) <= within).mean())

@@ -6,16 +6,15 @@ the integrator alone.
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 import dtb
-from dtb.network.neuron import LIF
 from dtb.network.network import CellClass, Network
+from dtb.network.neuron import LIF
 from dtb.network.projection import Pairs, Projection, Weights
 from dtb.network.synapses import synapses, weight_unit
 
@@ -54,7 +53,7 @@ class Driven:
     cell: LIF
     rate: float = 8.0
     duration: float = 1000.0
-    weights: Weights = Weights.uniform()
+    weights: Weights = field(default_factory=Weights.uniform)
     seed: int = 1
 
     @cached_property
@@ -83,8 +82,8 @@ class Driven:
         rng = np.random.default_rng([self.seed, 2])
         n = N_EXCITATORY + N_INHIBITORY
         spikes = rng.random((round(self.duration / GRID), n)) < self.rate * GRID / 1000
-        for before, now in itertools.pairwise(spikes):  # a source rests for one step, which may be a whole ms
-            now &= ~before
+        for ms in range(1, len(spikes)):  # a source rests for one step, which may be a whole ms
+            spikes[ms] &= ~spikes[ms - 1]
         return spikes
 
     @cached_property
@@ -140,8 +139,8 @@ class Driven:
     def asked(self, dt: float) -> dict[str, np.ndarray]:
         """What another simulator must be told."""
         time, weight = self.arrivals()
-        current = np.repeat(self.current, round(GRID / dt))
-        return {"dt": np.array(dt), "v": np.array(self.v), "current": current, "spike_time": time, "spike_weight": weight}
+        told = {"dt": dt, "v": self.v, "current": np.repeat(self.current, round(GRID / dt))}
+        return {name: np.asarray(value) for name, value in told.items()} | {"spike_time": time, "spike_weight": weight}
 
     def exact(self) -> np.ndarray:
         """(ms,) mV at the end of each ms, without threshold: conductances in closed form, V by an adaptive method of

@@ -9,8 +9,8 @@ from pathlib import Path
 import matplotlib as mpl
 
 mpl.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402  after the choice of how to draw
-import numpy as np  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
 
 OURS, NEST = "#c1440e", "#1f5a7a"
 LABELS = {"rate": "rate (spikes/s)", "cv": "CV of intervals", "correlation": "correlation of 5 ms counts"}
