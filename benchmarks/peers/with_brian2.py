@@ -51,8 +51,12 @@ def draw(given, rows: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray, np.ndarr
     pre, post, delay = [], [], []
     for row in rows:
         n = int(given["synapses"][row])
-        pre.append(rng.integers(given["pre_n"][row], size=n, dtype=np.int32) + np.int32(given["pre_first"][row]))
         post.append(rng.integers(given["post_n"][row], size=n, dtype=np.int32) + np.int32(given["post_first"][row]))
+        chosen = rng.integers(given["pre_n"][row], size=n, dtype=np.int32) + np.int32(given["pre_first"][row])
+        while (same := np.flatnonzero(chosen == post[-1])).size:  # no neuron onto itself, as in ours
+            again = rng.integers(given["pre_n"][row], size=same.size, dtype=np.int32)
+            chosen[same] = again + np.int32(given["pre_first"][row])
+        pre.append(chosen)
         delay.append(np.full(n, given["delay"][row], np.float32))
     return np.concatenate(pre), np.concatenate(post), np.concatenate(delay)
 
@@ -100,7 +104,7 @@ def network(given, target: str) -> None:
         compiled = time.perf_counter()
         peak = execute(folder)
         stamps = np.loadtxt(Path(folder, "stamps.txt")).reshape(-1, 2, 2)  # run, before and after, CPU and wall
-        b2.device.has_been_run = True
+        b2.get_device().has_been_run = True
         counts = np.rint(np.asarray(monitor.rate / b2.Hz) * int(given["neurons"]) * dt / 1000)
     spent = stamps[:, 1] - stamps[:, 0]
     edges = np.rint((settle + window * np.arange(WINDOWS + 1)) / dt).astype(int)

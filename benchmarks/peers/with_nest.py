@@ -29,7 +29,7 @@ def connect(given, neurons) -> None:
     for row in zip(*(given[name].tolist() for name in ROWS), strict=True):
         pre, n_pre, post, n_post, inhibitory, synapses, delay = row
         if synapses:
-            rule = {"rule": "fixed_total_number", "N": synapses}
+            rule = {"rule": "fixed_total_number", "N": synapses, "allow_autapses": False}
             edge = {"synapse_model": "static_synapse", "weight": weights[inhibitory], "delay": delay}
             nest.Connect(neurons[pre : pre + n_pre], neurons[post : post + n_post], rule, edge)
 
