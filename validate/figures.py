@@ -25,8 +25,8 @@ def membrane(result: dict, path: Path) -> None:
     """Left: the membrane as each dt has it. Right: the error against dt, and a line of order 1."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), width_ratios=(2, 1), layout="constrained")
     shown = result["membrane"]["shown"]
-    time = result["membrane"]["first_ms"] + np.arange(len(shown["exact"]))
-    left.plot(time, shown["exact"], color=NEST, lw=2.5, label="NEST")
+    time = result["membrane"]["first_ms"] + np.arange(len(shown["nest"]))
+    left.plot(time, shown["nest"], color=NEST, lw=2.5, label="NEST")
     left.plot(time, shown["1"], color=OURS, lw=1, ls=":", label="ours, dt 1 ms")
     left.plot(time, shown["0.1"], color=OURS, lw=1, label="ours, dt 0.1 ms")
     left.set(xlabel="time (ms)", ylabel="V (mV)")
