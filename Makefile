@@ -12,16 +12,21 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 INSTALLED := $(VENV)/.dtb-installed
 TESTABLE := $(VENV)/.dtb-testable
 
+PEERS := $(VENV)/peers
+peer-nest := nest-simulator==3.10.0
+peer-brian2 := brian2==2.9.0 'numpy<2.3'
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint bench validate clean
+.PHONY: help run test lint bench bench-peers validate compare-with-nest clean
 
 help:
 	@echo "make run        simulate configs/rest.toml into runs/rest, replacing an earlier run there"
 	@echo "make test       ruff, mypy and all tests"
 	@echo "make lint       ruff and mypy only"
 	@echo "make bench      measure, and print a line of JSON per figure"
-	@echo "make validate   the laws at toy size, the embedded brain, and the slow tests"
+	@echo "make bench-peers  the same network in NEST and Brian2, which it installs apart; twenty minutes"
+	@echo "make validate   the laws at toy size, the embedded brain, the slow tests, and a comparison with NEST"
 	@echo "make clean      remove caches and builds; keeps runs/ and $(VENV)"
 
 run: $(INSTALLED)
@@ -45,6 +50,15 @@ validate: $(TESTABLE)
 	$(BIN)/dtb check
 	$(BIN)/dtb brain validate dtb/data/default_brain.h5
 	$(BIN)/python -m pytest -q -m slow
+	@$(MAKE) --no-print-directory --keep-going compare-with-nest
+
+# NEST is optional: where it cannot be installed, this says so and goes on.
+compare-with-nest: $(INSTALLED)
+	-@$(MAKE) --no-print-directory $(PEERS)/nest/.installed
+	$(BIN)/python -m validate --nest $(PEERS)/nest/bin/python
+
+bench-peers: $(INSTALLED) $(PEERS)/nest/.installed $(PEERS)/brian2/.installed
+	$(BIN)/python -m benchmarks.peers --environments $(PEERS)
 
 clean:
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -64,6 +78,16 @@ $(BIN)/python:
 
 $(INSTALLED): pyproject.toml | $(BIN)/python
 	$(PIP) --editable .
+	@touch $@
+
+# Other simulators, each in an environment of its own, in the versions that docs/peers.md tells of. Both are GPL, and
+# nothing that is installed with dtb imports them.
+$(PEERS)/%/.installed: | $(BIN)/python
+	@echo "installing $(peer-$*) into $(PEERS)/$*"
+	@rm -rf $(PEERS)/$*
+	@$(BIN)/python -m venv $(PEERS)/$*
+	@$(PEERS)/$*/bin/python -m pip --disable-pip-version-check install --quiet --only-binary=:all: $(peer-$*) || \
+		{ rm -rf $(PEERS)/$*; exit 1; }
 	@touch $@
 
 $(TESTABLE): pyproject.toml | $(BIN)/python
