@@ -31,8 +31,8 @@ def regime_of(name: str, duration: float, **changes) -> list[str]:
 
 @pytest.mark.parametrize("name", ["rest.toml", "rest_column.toml"])
 def test_the_default_configs_are_asynchronous_irregular(name: str) -> None:
-    """Their own networks for 5 s instead of 60. Rates settle within 100 ms; over the whole minute they are the same to
-    1 %, and the CV, biased down where a neuron has few intervals, is 0.05 higher (docs/physics.md)."""
+    """Their own networks for 5 s instead of 60: over the whole minute the rates are 0.6 % and 4 % lower, and the CV,
+    which is biased down where neurons have few intervals, is 0.07 higher (docs/physics.md)."""
     assert regime_of(name, 5_000.0) == []
 
 
