@@ -7,13 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from dtb.engine.recording import Activity
-from dtb.engine.simulation import Simulation
 from dtb.network.network import CellClass, Network
 from dtb.network.neuron import LIF, Background
 from dtb.network.projection import Pairs, Projection, Weights
 
-PULSE = 1e6  # pA; for one step, takes any resting cell of these tests past its threshold
+PULSE = 1e7  # pA; for one step of 0.01 ms or more, takes any resting cell of these tests past its threshold
 
 
 def alone(cell: LIF, sizes: Sequence[int], seed: int = 1) -> Network:
@@ -25,31 +23,6 @@ def alone(cell: LIF, sizes: Sequence[int], seed: int = 1) -> Network:
 def quiet(cell: LIF) -> LIF:
     """The same cell without a background current."""
     return replace(cell, background=Background(0.0, 0.0, 4.0))
-
-
-class Spikes:
-    """Stands where a Recording does and keeps every spike, step and gid; of small networks only."""
-
-    def __init__(self) -> None:
-        self.populations = self.sampled = np.zeros(0, np.int64)
-        self.parts: list[Activity] = []
-
-    def bind(self, network: Network, dt: float, start_step: int) -> None:
-        self.populations = np.arange(network.n_populations)
-
-    def append(self, activity: Activity) -> None:
-        self.parts.append(activity)
-
-    def flush(self) -> None:
-        pass
-
-    @property
-    def step(self) -> np.ndarray:
-        return np.concatenate([part.spike_step for part in self.parts])
-
-    @property
-    def gid(self) -> np.ndarray:
-        return np.concatenate([part.spike_gid for part in self.parts])
 
 
 def driven(cell: LIF, weight: float, delay: float, n_excitatory: int = 1, n_inhibitory: int = 1) -> Network:

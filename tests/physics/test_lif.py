@@ -35,9 +35,9 @@ def measured(dt: float, backend: str = "cpu", integrator: str = "semi-implicit",
 
 @pytest.mark.parametrize("integrator", ["semi-implicit", "euler"])
 def test_the_rate_under_a_constant_current_is_the_closed_form_within_a_thousandth(integrator: str) -> None:
-    """At dt = 0.01 ms, from 37 to 82 spikes/s. Of the 0.1 %, waiting for the next step takes dt / period at most, 0.08 %
-    at the highest current, and semi-implicit Euler, which makes τ longer by dt/2, 0.03 %. Steps below 0.01 ms would not
-    help: docs/physics.md says what float32 does there."""
+    """At dt = 0.01 ms, from 37 to 82 spikes/s. Of the 0.1 %, waiting for the next step takes dt / period at most,
+    0.08 % at the highest current, and semi-implicit Euler, which makes τ longer by dt/2, 0.03 %. Steps below 0.01 ms
+    would not help: docs/physics.md says what float32 does there."""
     rate, expected = 1000 / measured(0.01, integrator=integrator), 1000 / closed_form(CURRENTS)
     assert rate == pytest.approx(expected, rel=1e-3)
 
@@ -48,8 +48,8 @@ def test_both_backends_have_the_same_rates(integrator: str) -> None:
 
 
 def test_the_error_of_the_rate_falls_in_proportion_to_dt() -> None:
-    """First order, of the integrator and of the grid of spike times: a tenth of dt, about a tenth of the error; the grid
-    makes single currents uneven, so the mean of the four is compared."""
+    """First order, of the integrator and of the grid of spike times: a tenth of dt, about a tenth of the error; the
+    grid makes single currents uneven, so the mean of the four is compared."""
     coarse, fine = (np.abs(measured(dt) / closed_form(CURRENTS) - 1).mean() for dt in (0.1, 0.01))
     assert 5 < coarse / fine < 20
 
