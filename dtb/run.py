@@ -19,6 +19,7 @@ from dtb.brain import Brain, default_brain
 from dtb.config import Config
 from dtb.engine.recording import Recording
 from dtb.engine.simulation import Simulation
+from dtb.engine.statistics import Statistics
 from dtb.engine.storage import choose_storage, stored_bytes
 from dtb.engine.store import write_file
 from dtb.network.build import build_network
@@ -267,12 +268,21 @@ def write_bold(bold: np.ndarray, brain: Brain, balloon: Balloon, out: Path) -> N
     write_file(stem.with_suffix(".json"), json.dumps(about, indent=2) + "\n")
 
 
+def extreme_populations(network: Network, statistics: Statistics) -> tuple[dict, dict]:
+    """The populations that fired least and most, with their mean rates over the run."""
+    rate = statistics.population_spikes / np.diff(network.first_gid) / (statistics.duration / 1000)
+    low, high = int(np.argmin(rate)), int(np.argmax(rate))
+    slowest, fastest = ({"name": network.population_name(p), "rate_hz": float(rate[p])} for p in (low, high))
+    return slowest, fastest
+
+
 def summarise(
     config: Config, simulation: Simulation, recording: Recording, clock: Clock, status: str, bold: tuple
 ) -> Summary:
     network, statistics = simulation.network, recording.statistics
     seconds = clock.seconds
     biological = simulation.step * simulation.dt / 1000
+    ends = extreme_populations(network, statistics) if statistics and biological else (None, None)
     return Summary.model_validate(
         {
             "status": status,
@@ -300,6 +310,8 @@ def summarise(
             "rate_hz": statistics.rate_hz if statistics else {},
             "isi_cv": statistics and statistics.isi_cv,
             "synchrony": statistics and statistics.synchrony,
+            "slowest_population": ends[0],
+            "fastest_population": ends[1],
             "spikes": simulation.spikes,
             "synaptic_events": simulation.synaptic_events,
             "autapses_dropped": simulation.autapses,

@@ -12,12 +12,22 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dtb import __version__
+from dtb.observe.regime import Bound, judge_regime, say_regime
 
 PACKAGES = ("numpy", "scipy", "numba", "zarr", "h5py", "pydantic")  # whose versions a summary names
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class PopulationRate(BaseModel):
+    """A population, and its mean rate over the run."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    rate_hz: Amount = Field(description="spikes/s of a neuron")
 
 
 class Summary(BaseModel):
@@ -51,6 +61,12 @@ class Summary(BaseModel):
     rate_hz: dict[str, Amount | None] = Field(description="the same for each cell class")
     isi_cv: Amount | None = Field(description="of neurons with at least 10 spikes after 2 s; null if there are none")
     synchrony: Amount | None = Field(description="variance/mean of 5 ms population counts after 2 s; null if too short")
+    slowest_population: PopulationRate | None = Field(
+        default=None, description="the one that fires least; null if nothing was simulated"
+    )
+    fastest_population: PopulationRate | None = Field(
+        default=None, description="the one that fires most; null if nothing was simulated"
+    )
     spikes: Count
     synaptic_events: Count
     autapses_dropped: Count
@@ -70,11 +86,19 @@ class Summary(BaseModel):
     phases: dict[str, Amount] = Field(description="wall time [s] by what was done")
     versions: dict[str, str]
 
+    @property
+    def regime(self) -> tuple[Bound, ...]:
+        """What is asked of a brain at rest, and whether this run meets it."""
+        slow, fast = ((p.rate_hz if p else None) for p in (self.slowest_population, self.fastest_population))
+        return judge_regime(self.mean_rate_hz, self.isi_cv, self.synchrony, slow, fast)
+
     def __str__(self) -> str:
         """One screen, for people."""
         speed = "" if self.realtime_factor is None else f", {self.realtime_factor:.3g} s per simulated second"
         rates = ", ".join(f"{name} {number(rate, '.2f')}" for name, rate in self.rate_hz.items())
         fc = "too few scans" if self.fc_correlation is None else f"r = {self.fc_correlation:.3f}, not a fit"
+        ends = [f"{p.rate_hz:.2f} ({p.name})" for p in (self.slowest_population, self.fastest_population) if p]
+        populations = " to ".join(ends) + " spikes/s" if ends else "–"
         stored = f"{self.synapse_storage}, {self.bytes_per_synapse:.3g} bytes each"
         rows = [
             ("network", f"{self.neurons:,} neurons, {self.populations:,} populations, {self.regions:,} regions"),
@@ -84,6 +108,8 @@ class Summary(BaseModel):
             ("machine", f"{self.backend}, {self.threads} threads, peak {self.peak_rss_bytes / 2**20:,.0f} MiB"),
             ("firing", f"{number(self.mean_rate_hz, '.2f')} spikes/s: {rates}"),
             ("irregularity", f"ISI CV {number(self.isi_cv, '.2f')}, synchrony {number(self.synchrony, '.1f')}"),
+            ("populations", populations),
+            ("regime", say_regime(self.regime)),
             ("FC against the recording", f"{fc} ({self.fc_scans} of {self.scans} scans used)"),
             ("digests", f"spikes {self.spike_digest} ({self.spikes:,}), state {self.state_digest}"),
         ]

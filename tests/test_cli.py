@@ -88,6 +88,18 @@ def test_a_summary_fulfils_its_published_schema(finished):
     assert summary["network_hash"] == dtb.build_network(dtb.default_brain(), 600, 30).digest
 
 
+def test_a_summary_names_the_populations_that_fire_least_and_most(finished):
+    """Rates are kept as float32, hence the tolerance."""
+    folder, printed = finished
+    recording, summary = Recording.open(folder / "recording.zarr"), json.loads((folder / "summary.json").read_text())
+    rate = recording.population_rate.mean(axis=0)
+    for key, value in (("slowest_population", rate.min()), ("fastest_population", rate.max())):
+        said = summary[key]
+        assert said["rate_hz"] == pytest.approx(value, rel=1e-5)
+        assert rate[list(recording["population"]).index(said["name"])] == value
+        assert said["name"] in printed
+
+
 def test_the_bold_of_a_run_is_the_balloon_of_its_region_rates(finished):
     folder, _ = finished
     table = np.genfromtxt(next(folder.glob("bold/*.tsv")), names=True, deletechars="")

@@ -26,7 +26,14 @@ def functional_connectivity(bold: np.ndarray) -> np.ndarray:
            [ 1.,  1., -1.],
            [-1., -1.,  1.]])
     """
-    bold = checked_bold(bold)
+    x = standardised(checked_bold(bold))
+    fc = np.clip(x.T @ x, -1, 1)  # rounding can leave 1 + 2e-16
+    np.fill_diagonal(fc, 1)
+    return fc
+
+
+def standardised(bold: np.ndarray) -> np.ndarray:
+    """(scan, region): each signal less its mean, its squares summing to 1, so that xᵀx is their correlation."""
     if len(bold) < 2:
         raise ValueError(f"bold has {len(bold)} scans. A correlation needs at least 2.")
     flat = np.flatnonzero(bold.max(axis=0) == bold.min(axis=0))
@@ -39,9 +46,7 @@ def functional_connectivity(bold: np.ndarray) -> np.ndarray:
     x = bold - bold.mean(axis=0)
     x /= np.abs(x).max(axis=0)  # so that the squares of a very small signal do not vanish
     x /= np.sqrt((x**2).sum(axis=0))
-    fc = np.clip(x.T @ x, -1, 1)  # rounding can leave 1 + 2e-16
-    np.fill_diagonal(fc, 1)
-    return fc
+    return x
 
 
 def fc_correlation(fc_a: np.ndarray, fc_b: np.ndarray) -> float:
@@ -114,6 +119,44 @@ def fisher_mean(fcs: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     return mean
 
 
+def intervals(spike_time_ms: np.ndarray, spike_gid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Inter-spike intervals of all neurons, (interval,) ms, and whose they are, (interval,) gid.
+
+    Parameters
+    ----------
+    spike_time_ms : (spike,) array [ms]
+        Times of all spikes, in any order.
+    spike_gid : (spike,) array of int
+        Who fired.
+
+    Notes
+    -----
+    Ordered by gid, then time. A neuron with n spikes has n − 1 intervals, one with a single spike has none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dtb.observe.measures import intervals
+    >>> interval, gid = intervals(np.array([0.0, 5.0, 10.0, 40.0]), np.array([7, 3, 7, 7]))
+    >>> interval.tolist(), gid.tolist()
+    ([10.0, 30.0], [7, 7])
+    """
+    time, gid = np.asarray(spike_time_ms, dtype=np.float64), np.asarray(spike_gid)
+    if time.ndim != 1 or time.shape != gid.shape:
+        raise ValueError(f"spike_time_ms has shape {time.shape}, spike_gid {gid.shape}. Both must be (spike,).")
+    if not np.isfinite(time).all():
+        where = np.flatnonzero(~np.isfinite(time))[0]
+        raise ValueError(f"spike_time_ms[{where}] is {time[where]}. Times must be finite.")
+    order = np.lexsort((time, gid))
+    time, gid = time[order], gid[order]
+    same = gid[1:] == gid[:-1]  # an interval lies between two spikes of one neuron
+    interval, owner = np.diff(time)[same], gid[1:][same]
+    if (interval == 0).any():
+        who = owner[np.argmin(interval)]
+        raise ValueError(f"neuron {who} has two spikes at one time. Are these spikes of several runs or members?")
+    return interval, owner
+
+
 def isi_cv(spike_time_ms: np.ndarray, spike_gid: np.ndarray, min_spikes: int = 10) -> float:
     """Irregularity of firing: mean over neurons of the coefficient of variation of their inter-spike intervals.
 
@@ -141,29 +184,15 @@ def isi_cv(spike_time_ms: np.ndarray, spike_gid: np.ndarray, min_spikes: int = 1
     >>> isi_cv(time, np.array([7, 7, 7, 7, 7, 3, 3]), min_spikes=5)
     0.5
     """
-    time, gid = np.asarray(spike_time_ms, dtype=np.float64), np.asarray(spike_gid)
-    if time.ndim != 1 or time.shape != gid.shape:
-        raise ValueError(f"spike_time_ms has shape {time.shape}, spike_gid {gid.shape}. Both must be (spike,).")
     if min_spikes < 3:
         raise ValueError(f"min_spikes is {min_spikes}. It must be at least 3, which is two intervals.")
-    if not np.isfinite(time).all():
-        where = np.flatnonzero(~np.isfinite(time))[0]
-        raise ValueError(f"spike_time_ms[{where}] is {time[where]}. Times must be finite.")
-    order = np.lexsort((time, gid))
-    neurons, neuron, n_spikes = np.unique(gid[order], return_inverse=True, return_counts=True)
-    same = neuron[1:] == neuron[:-1]  # an interval lies between two spikes of one neuron
-    interval, owner = np.diff(time[order])[same], neuron[1:][same]
-    if (interval == 0).any():
-        who = owner[np.argmin(interval)]
-        raise ValueError(
-            f"neuron {neurons[who]} has two spikes at one time. Are these spikes of several runs or members?"
-        )
-    enough = n_spikes >= min_spikes
+    interval, gid = intervals(spike_time_ms, spike_gid)
+    neuron, count = np.unique(gid, return_inverse=True, return_counts=True)[1:]
+    enough = count + 1 >= min_spikes
     if not enough.any():
         return float("nan")
-    count = np.maximum(n_spikes - 1, 1)  # neurons with one spike are not used, but must not divide by 0
-    mean = np.bincount(owner, interval, len(neurons)) / count
-    variance = np.bincount(owner, (interval - mean[owner]) ** 2, len(neurons)) / count
+    mean = np.bincount(neuron, interval) / count
+    variance = np.bincount(neuron, (interval - mean[neuron]) ** 2) / count
     return float(np.mean(np.sqrt(variance[enough]) / mean[enough]))
 
 
