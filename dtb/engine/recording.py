@@ -19,6 +19,7 @@ RATES = (True, "region", "population", False)
 MAX_POPULATIONS = 4096  # up to which rates = true keeps them, too; a voxel brain has 227,000
 COMMIT_EVERY = 10.0  # s of wall time: what a kill can cost beside the chunk in hand
 BLOCK_ROWS = 2**14  # rows that `read_blocks` hands out at a time
+HELD_BYTES = 2**20  # of chunks that wait to be taken over together: few NumPy calls, and all of it in the cache
 
 
 class Activity(NamedTuple):
@@ -34,6 +35,10 @@ class Activity(NamedTuple):
     spike_step: np.ndarray
     spike_gid: np.ndarray
     fields: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        return self.counts.nbytes + self.spike_step.nbytes + self.spike_gid.nbytes + self.fields.nbytes
 
 
 class Recording:
@@ -89,7 +94,9 @@ class Recording:
         self.rates, self.spikes, self.membrane = rates, tuple(spikes), tuple(membrane)
         self.samples, self.bin, self.store = samples, bin, store
         self.populations = self.sampled = np.zeros(0, np.int64)
-        self.statistics: Statistics | None = None
+        self._statistics: Statistics | None = None
+        self._held: list[Activity] = []  # chunks handed over, not yet taken over
+        self._held_bytes = 0
         self._root: zarr.Group | None = None
         self._rows: dict[str, int] | None = None  # of a recording that was opened
         self._network: Network | None = None  # while a simulation may hand over more
@@ -109,7 +116,7 @@ class Recording:
         self._store = Store(self.store, attributes(network, dt, start_step))
         self._root = self._store.root
         self._first = self._next = start_step
-        self.statistics = Statistics(network, dt)
+        self._statistics = Statistics(network, dt)
         self._streams = [
             part(self._store, network, self)
             for part, wanted in ((Rates, self.rates), (Spikes, self.spikes), (Membrane, self.membrane))
@@ -129,23 +136,38 @@ class Recording:
 
     def append(self, activity: Activity) -> None:
         """Take over a chunk; chunks come in order and without a gap."""
-        if self._network is None or self.statistics is None:
+        if self._network is None:
             raise ValueError("this recording belongs to no simulation yet. Pass it to Simulation.run.")
         if activity.start != self._next:
             raise ValueError(f"a chunk starts at step {activity.start}, but step {self._next} is due.")
         self._next += len(activity.counts)
-        self.statistics.append(activity)
-        wrote = [part.append(activity) for part in self._streams]
+        self._held.append(activity)
+        self._held_bytes += activity.nbytes
         if time.monotonic() - self._committed > COMMIT_EVERY:
             self.flush()
-        elif any(wrote):
-            self._commit()
+        elif self._held_bytes >= HELD_BYTES:
+            self._take()
 
     def flush(self) -> None:
         """Bring to the disk all that was recorded, but for a bin that is not full."""
         if self._network is None:
             return
+        self._take()
         wrote = [part.stream.flush() for part in self._streams]
+        if any(wrote):
+            self._commit()
+
+    def _take(self) -> None:
+        """Take over the chunks that wait, as one."""
+        if not self._held or self._statistics is None:
+            return
+        held, self._held, self._held_bytes = self._held, [], 0
+        activity = held[0]
+        if len(held) > 1:
+            _, *arrays = zip(*held, strict=True)
+            activity = Activity(held[0].start, *map(np.concatenate, arrays))
+        self._statistics.append(activity)
+        wrote = [part.append(activity) for part in self._streams]
         if any(wrote):
             self._commit()
 
@@ -165,6 +187,12 @@ class Recording:
 
     def __exit__(self, *error) -> None:
         self.close()
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Of all that was recorded so far; None before the first run."""
+        self._take()
+        return self._statistics
 
     # what was kept ---------------------------------------------------------------------------------------------
 
@@ -272,20 +300,21 @@ class Spikes:
     """Every spike of chosen populations."""
 
     def __init__(self, store: Store, network: Network, recording: Recording) -> None:
-        self.first_gid, self.dt = network.first_gid, recording._dt
-        self.wanted = np.zeros(network.n_populations, bool)
-        self.wanted[recording.populations] = True
+        self.dt = recording._dt
+        wanted = np.zeros(network.n_populations, np.int8)
+        wanted[recording.populations] = 1
+        edges = np.flatnonzero(np.diff(wanted, prepend=0, append=0))  # where runs of chosen populations begin and end
+        self.edges = network.first_gid[edges]
         names = [network.population_name(int(p)) for p in recording.populations]
         store.write("spike_population", np.array(names), ("spike_population",))
-        for name, values in (("first_gid", self.first_gid[:-1]), ("n_neurons", np.diff(self.first_gid))):
+        for name, values in (("first_gid", network.first_gid[:-1]), ("n_neurons", np.diff(network.first_gid))):
             store.write(f"spike_population_{name}", values[recording.populations], ("spike_population",))
         columns = {"spike_time": Column("float64", (), ("spike",), {"units": "ms"})}
         columns["spike_gid"] = Column("uint64", (), ("spike",), {"long_name": "global number of the neuron"})
         self.stream = store.stream(columns)
 
     def append(self, activity: Activity) -> bool:
-        population = np.searchsorted(self.first_gid, activity.spike_gid, side="right") - 1
-        keep = self.wanted[population]
+        keep = np.searchsorted(self.edges, activity.spike_gid, side="right") % 2 == 1
         gid = activity.spike_gid[keep].astype(np.uint64)
         return self.stream.append({"spike_time": activity.spike_step[keep] * self.dt, "spike_gid": gid})
 

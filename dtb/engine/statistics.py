@@ -73,15 +73,19 @@ class Statistics:
         self._in_part = (self._in_part + len(total)) % self._width
 
     def _add_intervals(self, step: np.ndarray, neuron: np.ndarray) -> None:
-        order = np.argsort(neuron, kind="stable")  # they come in the order of steps
+        """Intervals between spikes of a neuron, and from its last one before; they come in the order of steps."""
+        order = np.argsort(neuron.astype(np.uint16), kind="stable")  # MAX_SAMPLE fits: NumPy sorts 16 bits by radix
         step, neuron = step[order], neuron[order]
-        first = np.diff(neuron, prepend=-1) != 0
-        before = np.where(first, self._last[neuron], np.roll(step, 1))
+        first = np.flatnonzero(np.diff(neuron, prepend=-1))  # of each neuron that fired
+        before = np.empty_like(step)
+        before[1:], before[first] = step[:-1], self._last[neuron[first]]
         interval = np.where(before >= 0, step - before, 0)
-        last = np.append(first[1:], True)[: len(first)]
-        self._last[neuron[last]] = step[last]
-        for into, values in ((self._n, np.ones_like(step)), (self._sum, interval), (self._squares, interval**2)):
-            np.add.at(into, neuron, values)
+        last = np.append(first[1:], len(step))[: len(first)] - 1
+        fired = neuron[first]
+        self._last[fired] = step[last]
+        self._n[fired] += last - first + 1
+        self._sum[fired] += np.add.reduceat(interval, first) if len(first) else 0
+        self._squares[fired] += np.add.reduceat(interval**2, first) if len(first) else 0
 
     # results ---------------------------------------------------------------------------------------------------
 

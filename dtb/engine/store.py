@@ -30,7 +30,10 @@ from zarr.storage import LocalStore, MemoryStore
 FORMAT = 1
 CHUNK_BYTES = 4 * 2**20  # before compression: large enough for a parallel file system, small enough to hold back
 MAX_ROWS = 2**16
-COMPRESSORS = (BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec())
+COMPRESSORS = (
+    BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
+    Crc32cCodec(),
+)  # a quarter of zstd's time, 2 % larger
 
 
 class Column(NamedTuple):
