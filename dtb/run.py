@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +36,8 @@ NEURON_BYTES = 40  # state, spike lists, synaptic sums; law 3 allows 36 on a dev
 SMALL_NEURON_BYTES = 48  # where populations are small, parameters are looked up by blocks of lanes
 ONSET_S = 20.0  # the haemodynamic start from rest, which all regions share, is left out of functional connectivity
 MIN_SCANS = 10  # of which a correlation is made
+THREADS_PER_CORE, MANY_THREADS = 4, 16  # a block waits for its slowest thread: more than these are a slip of the pen
+PSEUDONYM = r"sub-[0-9a-f]{8}"
 
 
 def run_config(
@@ -59,8 +62,9 @@ def run_config(
     """
     out = Path(out)
     check_folder(out, force)
+    check_config(config)
     clock = Clock()
-    brain = default_brain() if config.brain == "default" else Brain.load(config.brain)
+    brain = load_brain(config)
     clock.lap("brain")
     network = build_network(brain, **config.build_network.keywords())
     check_memory(network, config)
@@ -69,9 +73,9 @@ def run_config(
     recording.prepare(network, config.Simulation.dt)
     simulation = Simulation(network, **config.Simulation.keywords())
     clock.lap("compile")
-    with private(config.brain != "default"):  # nothing was written until here
+    with private(config.brain != "default"), whole_or_none(out, recording):  # nothing was written until here
         prepare_folder(out)
-        write_file(out / "config.toml", portable(config, out).to_toml())
+        write_file(out / "config.toml", portable(config, brain).to_toml())
         write_file(out / "provenance.json", provenance(brain, network, config))
         status = simulate(simulation, recording, config.run.duration, progress)
         clock.lap("run")
@@ -137,8 +141,13 @@ def interrupted_between_chunks(progress) -> Iterator[Callable[[int, int], None]]
 
 
 def check_folder(out: Path, force: bool) -> None:
-    """Refuse to write over anything, or with `force` over anything but a run."""
-    if not out.exists() and not out.is_symlink():
+    """Refuse to write where nothing can be made, over anything, or with `force` over anything but a run."""
+    place = next(parent for parent in (out, *out.absolute().parents) if parent.exists() or parent.is_symlink())
+    if place != out and not place.is_dir():
+        raise FileExistsError(f"'{place}' is not a folder, so '{out}' cannot be made in it. Choose another with -o.")
+    if place.is_dir() and (place != out or force) and not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(f"no permission to write into '{place}'. Choose another folder with -o, or chmod u+w it.")
+    if place != out:
         return
     if not force:
         raise FileExistsError(f"'{out}' exists. Choose another folder with -o, or replace the run in it with --force.")
@@ -146,9 +155,63 @@ def check_folder(out: Path, force: bool) -> None:
         raise FileExistsError(f"'{out}' is not a run folder, so --force does not replace it. Choose another with -o.")
 
 
+def check_config(config: Config) -> None:
+    """Refuse what a table alone cannot know to be wrong, before any work is done."""
+    duration, dt, threads = config.run.duration, config.Simulation.dt, config.Simulation.threads
+    if round(duration / dt) < 1:
+        raise ValueError(
+            f"[run] duration is {duration:g} ms, less than one step: [Simulation] dt is {dt:g} ms. Raise it."
+        )
+    cores = len(os.sched_getaffinity(0))
+    if threads > max(MANY_THREADS, THREADS_PER_CORE * cores):
+        raise ValueError(
+            f"[Simulation] threads is {threads:,}, but this process may use {cores} cores, and threads without a core "
+            "stop the others. Set threads = 0 to use all cores."
+        )
+    if config.Balloon is not None:
+        try:
+            Balloon(**config.Balloon.keywords())
+        except ValueError as error:
+            raise ValueError(f"[Balloon] {error}") from None
+
+
+def load_brain(config: Config) -> Brain:
+    if config.brain == "default":
+        return default_brain()
+    try:
+        return Brain.load(config.brain)
+    except FileNotFoundError as error:
+        if re.fullmatch(PSEUDONYM + r"\.h5", Path(config.brain).name):
+            text = f"{error} A run folder does not tell where a person's brain lies: add --set brain=PATH."
+            raise FileNotFoundError(text) from None
+        raise
+
+
+@contextmanager
+def whole_or_none(out: Path, recording: Recording) -> Iterator[None]:
+    """Where a run fails before anything was recorded, leave the disk as it was; later, keep it and say so."""
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        yield
+    except BaseException as error:
+        if recording.written:
+            error.add_note(f"What was recorded until then is kept: '{out / 'recording.zarr'}'.")
+            raise
+        if out.is_dir():
+            clear_folder(out)
+        for folder in made:
+            with suppress(OSError):  # somebody else may have put something there
+                folder.rmdir()
+        raise
+
+
 def prepare_folder(out: Path) -> None:
     """An empty run folder; of an earlier run, only what a run writes is removed."""
     out.mkdir(parents=True, exist_ok=True)
+    clear_folder(out)
+
+
+def clear_folder(out: Path) -> None:
     for name in reversed(OWN):  # config.toml last, so that a removal that was cut short can be taken up
         place = out / name
         if place.is_dir():
@@ -205,11 +268,16 @@ def available_bytes() -> float:
 # what is written -----------------------------------------------------------------------------------------------
 
 
-def portable(config: Config, out: Path) -> Config:
-    """The config as it stands in the run folder: the path of the brain is seen from there."""
+def portable(config: Config, brain: Brain) -> Config:
+    """The config as it stands in the run folder: a path may name a person, so a brain of a file goes by its digest."""
     if config.brain == "default":
         return config
-    return config.model_copy(update={"brain": os.path.relpath(config.brain, out)})
+    return config.model_copy(update={"brain": f"{pseudonym(brain)}.h5"})
+
+
+def pseudonym(brain: Brain) -> str:
+    """What a brain is called in results, as a BIDS label: the same for the same content, and nobody's name."""
+    return f"sub-{brain.digest()[:8]}"
 
 
 def provenance(brain: Brain, network: Network, config: Config) -> str:

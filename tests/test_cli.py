@@ -20,7 +20,6 @@ import dtb.cli
 import dtb.schemas
 from dtb.brain_file import digest
 from dtb.cli import app
-from dtb.config import load_config
 from dtb.engine.recording import Recording
 
 REPOSITORY = Path(__file__).parents[1]
@@ -118,7 +117,12 @@ def test_nothing_in_a_run_folder_names_a_person_machine_or_place(config, tmp_pat
         content = file.read_bytes()
         assert not [c for c in canaries if c.encode() in content], file
         assert file.stat().st_mode & 0o077 == 0, f"{file} of a person's run is readable by others"
-    assert load_config(tmp_path / "run" / "config.toml").brain == str(brain)
+    again = invoke("run", tmp_path / "run" / "config.toml", "-o", tmp_path / "again")
+    assert again.exit_code == 3 and "add --set brain=PATH" in again.stderr
+    again = invoke("run", tmp_path / "run" / "config.toml", "-o", tmp_path / "again", "--set", f"brain={brain}")
+    assert again.exit_code == 0, again.output
+    first, second = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("run", "again"))
+    assert first["config_hash"] == second["config_hash"] and first["spike_digest"] == second["spike_digest"]
 
 
 def test_provenance_names_source_terms_and_use(finished):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -97,6 +98,7 @@ class Recording:
         self._statistics: Statistics | None = None
         self._held: list[Activity] = []  # chunks handed over, not yet taken over
         self._held_bytes = 0
+        self._streams: list[Rates | Spikes | Membrane] = []
         self._root: zarr.Group | None = None
         self._rows: dict[str, int] | None = None  # of a recording that was opened
         self._network: Network | None = None  # while a simulation may hand over more
@@ -130,8 +132,14 @@ class Recording:
         width = round(self.bin / dt)
         if width < 1 or abs(width * dt - self.bin) > 1e-9 * self.bin:
             raise ValueError(f"bin is {self.bin} ms, not a whole number of steps of {dt} ms. Change bin or dt.")
-        self.populations = network.find_populations(self.spikes)
-        self.sampled = evenly_spaced(network, network.find_populations(self.membrane), self.samples)
+        found = {}
+        for key, names in (("spikes", self.spikes), ("membrane", self.membrane)):
+            try:
+                found[key] = network.find_populations(names)
+            except ValueError as error:
+                raise ValueError(f"{key} of Recording: {error}") from None
+        self.populations = found["spikes"]
+        self.sampled = evenly_spaced(network, found["membrane"], self.samples)
         self._dt, self._width = dt, width
 
     def append(self, activity: Activity) -> None:
@@ -153,9 +161,10 @@ class Recording:
         if self._network is None:
             return
         self._take()
-        wrote = [part.stream.flush() for part in self._streams]
-        if any(wrote):
-            self._commit()
+        with self._or_never_again():
+            wrote = [part.stream.flush() for part in self._streams]
+            if any(wrote):
+                self._commit()
 
     def _take(self) -> None:
         """Take over the chunks that wait, as one."""
@@ -166,10 +175,20 @@ class Recording:
         if len(held) > 1:
             _, *arrays = zip(*held, strict=True)
             activity = Activity(held[0].start, *map(np.concatenate, arrays))
-        self._statistics.append(activity)
-        wrote = [part.append(activity) for part in self._streams]
-        if any(wrote):
-            self._commit()
+        with self._or_never_again():
+            self._statistics.append(activity)
+            wrote = [part.append(activity) for part in self._streams]
+            if any(wrote):
+                self._commit()
+
+    @contextmanager
+    def _or_never_again(self) -> Iterator[None]:
+        """After a failed write, such as on a full disk, what the last manifest says is true and stays so."""
+        try:
+            yield
+        except BaseException:
+            self._network = None
+            raise
 
     def close(self) -> None:
         """Flush, and say in the manifest that this is all. Nothing more can be recorded."""
@@ -187,6 +206,11 @@ class Recording:
 
     def __exit__(self, *error) -> None:
         self.close()
+
+    @property
+    def written(self) -> bool:
+        """Whether anything of what was recorded is on the disk for good."""
+        return any(self._store.committed.get(name) for part in self._streams for name in part.stream.arrays)
 
     @property
     def statistics(self) -> Statistics | None:

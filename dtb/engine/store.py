@@ -56,6 +56,7 @@ class Store:
         self.root = zarr.create_group(place, attributes=attributes)
         self.attributes = attributes
         self.rows: dict[str, int] = {}
+        self.committed: dict[str, int] = {}  # of these, what the manifest on the disk says
         self._new: set[Path] = set()  # files that the next commit has to see on the disk
 
     def write(self, name: str, data: np.ndarray, dims: Sequence[str], attributes: dict | None = None) -> None:
@@ -116,6 +117,7 @@ class Store:
         group["attributes"] = self.attributes | {"manifest": {"format": FORMAT, "closed": closed, "arrays": arrays}}
         group["attributes"]["manifest"]["sha256"] = digest(group)
         write_file(self.path / "zarr.json", json.dumps(group, indent=1))
+        self.committed = dict(self.rows)
 
 
 class Stream:
