@@ -222,7 +222,7 @@ def _checked(file: h5py.File) -> dict[str, np.ndarray]:
         found = file.attrs.get(name)
         if np.shape(found) or found != value:
             there = "missing" if found is None else shown(found.tolist() if isinstance(found, np.generic) else found)
-            allowed = value.tolist() if isinstance(value, np.bytes_) else value
+            allowed = value.decode() if isinstance(value, bytes) else value
             raise _Refused(f"attribute {name} is {there}, this dtb reads {allowed!r}. {advice[name]}")
     datasets = dict(_datasets(file))
     for pattern in LAYOUT:

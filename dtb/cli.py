@@ -47,7 +47,7 @@ def main(
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="A TOML file, such as configs/rest.toml.")],
+    config: Annotated[Path, typer.Argument(readable=False, help="A TOML file, such as configs/rest.toml.")],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Run folder; runs/NAME of the config if not given.")
     ] = None,
@@ -82,7 +82,7 @@ def run(
 
 @app.command()
 def show(
-    file: Annotated[Path, typer.Argument(help="A Brain file (.h5), a config (.toml) or a run folder.")],
+    file: Annotated[Path, typer.Argument(readable=False, help="A Brain file (.h5), a config (.toml) or a run folder.")],
     debug: Debug = False,
 ) -> None:
     """One screen about a brain, a config or a run."""
@@ -107,7 +107,9 @@ def check(debug: Debug = False) -> None:
 
 
 @brain_app.command()
-def validate(file: Annotated[Path, typer.Argument(help="A Brain file (.h5).")], debug: Debug = False) -> None:
+def validate(
+    file: Annotated[Path, typer.Argument(readable=False, help="A Brain file (.h5).")], debug: Debug = False
+) -> None:
     """Print everything that is wrong with a brain, where, and what to do."""
     with reported(debug):
         from dtb.brain_faults import faults
@@ -156,7 +158,9 @@ def describe_run(folder: Path) -> str:
 
     if not (folder / "config.toml").is_file():
         raise ValueError(f"'{folder}' is not a run folder: it has no config.toml.")
-    files = sorted(str(f.relative_to(folder)) for f in (*folder.glob("*"), *folder.glob("bold/*")) if f.name != "bold")
+    files = sorted(
+        str(f.relative_to(folder)) for f in (*folder.glob("*"), *folder.glob("bold/**/*.*")) if f.name != "bold"
+    )
     tail = f"  {'files':<26}{', '.join(files)}"
     try:
         content = json.loads((folder / "summary.json").read_bytes())

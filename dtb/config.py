@@ -192,14 +192,13 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_toml(content: bytes, path: Path) -> dict[str, Any]:
+    if b"\0" in content:  # in no text, and in the head of every image
+        from dtb.brain_file import HEAD, looks_like
+
+        raise ValueError(f"'{path}' is {looks_like(content[:HEAD]) or 'no text'}, so no config. Give a TOML file.")
     try:
         text = content.decode("utf-8-sig")  # some editors begin a file with a mark of its encoding
     except UnicodeDecodeError as error:
-        from dtb.brain_file import HEAD, looks_like
-
-        what = looks_like(content[:HEAD])
-        if what or b"\0" in content:
-            raise ValueError(f"'{path}' is {what or 'no text'}, so no config. Give a TOML file.") from None
         line, byte = content[: error.start].count(b"\n") + 1, content[error.start]
         raise ValueError(f"'{path}', line {line}: byte 0x{byte:02x} is not UTF-8. Save the file as UTF-8.") from None
     if not text.strip():

@@ -27,6 +27,7 @@ from dtb.network.network import Network, scaled
 from dtb.network.synapses import expected_multapses
 from dtb.network.tiles import PURE_FROM
 from dtb.observe.balloon import Balloon
+from dtb.observe.bids import write_bold
 from dtb.observe.measures import fc_correlation, functional_connectivity
 from dtb.summary import Summary, peak_rss_bytes, processor, versions
 
@@ -272,12 +273,12 @@ def portable(config: Config, brain: Brain) -> Config:
     """The config as it stands in the run folder: a path may name a person, so a brain of a file goes by its digest."""
     if config.brain == "default":
         return config
-    return config.model_copy(update={"brain": f"{pseudonym(brain)}.h5"})
+    return config.model_copy(update={"brain": f"sub-{pseudonym(config, brain)}.h5"})
 
 
-def pseudonym(brain: Brain) -> str:
+def pseudonym(config: Config, brain: Brain) -> str:
     """What a brain is called in results, as a BIDS label: the same for the same content, and nobody's name."""
-    return f"sub-{brain.digest()[:8]}"
+    return "default" if config.brain == "default" else brain.digest()[:8]
 
 
 def provenance(brain: Brain, network: Network, config: Config) -> str:
@@ -289,7 +290,7 @@ def provenance(brain: Brain, network: Network, config: Config) -> str:
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "config_hash": config.hash,
         "network_hash": network.digest,
-        "brain": {"name": brain.name, "sha256": brain.digest()}
+        "brain": {"name": pseudonym(config, brain), "sha256": brain.digest()}
         | {key: brain.provenance[key] for key in told if key in brain.provenance},
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -308,31 +309,12 @@ def observe(config: Config, brain: Brain, recording: Recording, out: Path) -> tu
         state, taken = balloon.advance(state, rate, config.Recording.bin)
         scans.append(taken)
     bold = np.concatenate(scans)
-    write_bold(bold, brain, balloon, out)
+    write_bold(out / "bold", bold, brain.labels, balloon, pseudonym(config, brain))
     late = bold[round(ONSET_S / balloon.tr_s) :]
     if len(late) < MIN_SCANS or "rest" not in brain.bold or (np.ptp(late, axis=0) == 0).any():
         return len(bold), len(late), None
     recorded = functional_connectivity(brain.bold["rest"].data)
     return len(bold), len(late), fc_correlation(functional_connectivity(late), recorded)
-
-
-def write_bold(bold: np.ndarray, brain: Brain, balloon: Balloon, out: Path) -> None:
-    """Time series and their description, named and laid out as a BIDS derivative."""
-    label = "".join(c for c in brain.name if c.isascii() and c.isalnum()) or "brain"
-    stem = out / "bold" / f"sub-{label}_task-rest_desc-sim_timeseries"
-    stem.parent.mkdir()
-    rows = ["\t".join(brain.labels), *("\t".join(f"{x:.7g}" for x in scan) for scan in bold)]
-    write_file(stem.with_suffix(".tsv"), "\n".join(rows) + "\n")
-    about = {
-        "Description": "Simulated BOLD of each region, relative change of the signal at rest",
-        "RepetitionTime": balloon.tr_s,
-        "SamplingFrequency": 1 / balloon.tr_s,
-        "StartTime": balloon.tr_s,
-        "Units": "1",
-        "Model": {"name": "Balloon", "constants": balloon.constants},
-        "Use": "Research use only; not a medical device.",
-    }
-    write_file(stem.with_suffix(".json"), json.dumps(about, indent=2) + "\n")
 
 
 def summarise(

@@ -186,7 +186,7 @@ BRAINS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {  # id: (
         ("'subject' is not a part", "Leave it out"),
     ),
     "an asymmetric prior": (
-        array("priors/group_fc", lambda x: np.triu(x)),
+        array("priors/group_fc", np.triu),
         ("priors['group_fc']", "differs from its transpose", "(M + Mᵀ)/2"),
     ),
 }
@@ -233,22 +233,48 @@ OVERRIDES: dict[str, tuple[str, int, tuple[str, ...]]] = {  # id: (--set, exit c
     "seed out of range": ("Simulation.seed=-1", 3, ("seed", "is -1", "at least 0")),
     "seed too large": (f"build_network.seed={2**64}", 3, ("seed", f"is {2**64}", f"less than {2**64}")),
     "negative threads": ("Simulation.threads=-1", 3, ("threads", "is -1", "at least 0")),
-    "threads by the thousand": ("Simulation.threads=100_000", 3, ("[Simulation] threads is 100,000", "cores", "Set threads = 0")),
+    "threads by the thousand": (
+        "Simulation.threads=100_000",
+        3,
+        ("[Simulation] threads is 100,000", "cores", "Set threads = 0"),
+    ),
     "unknown backend": ("Simulation.backend=gpu", 3, ('is "gpu"', "'cpu'", "Did you mean 'cpu'?")),
-    "backend that is not there": ("Simulation.backend=cuda", 3, ("backend 'cuda'", "Known: cpu, reference", "Set backend")),
+    "backend that is not there": (
+        "Simulation.backend=cuda",
+        3,
+        ("backend 'cuda'", "Known: cpu, reference", "Set backend"),
+    ),
     "duration below a step": ("run.duration=0.4", 3, ("[run] duration is 0.4 ms", "dt is 1 ms", "Raise it")),
     "negative duration": ("run.duration=-5", 3, ("duration", "is -5", "greater than 0")),
-    "delay below dt": ("build_network.local_delay=0.5", 3, ("delay of 'local.E'", "0.5 ms, shorter than dt = 1 ms", "Lower dt")),
-    "delays without end": ("build_network.velocity=1e-6", 3, ("a delay of", "steps", "fewer than 32,768", "Raise velocity")),
+    "delay below dt": (
+        "build_network.local_delay=0.5",
+        3,
+        ("delay of 'local.E'", "0.5 ms, shorter than dt = 1 ms", "Lower dt"),
+    ),
+    "delays without end": (
+        "build_network.velocity=1e-6",
+        3,
+        ("a delay of", "steps", "fewer than 32,768", "Raise velocity"),
+    ),
     "dt too small": ("Simulation.dt=1e-9", 3, ("refractoriness", "does not fit", "Raise dt")),
     "in-degree beyond integers": ("build_network.in_degree=1e6", 3, ("synapses", "131,328", "Lower in_degree")),
     "too few neurons": ("build_network.n_neurons=10", 3, ("n_neurons is 10", "at least 188")),
     "unknown microcircuit": ("build_network.microcircuit=columns", 3, ('is "columns"', "Did you mean 'column'?")),
-    "bin of broken steps": ("Recording.bin=0.3", 3, ("bin is 0.3 ms", "whole number of steps of 1.0 ms", "Change bin or dt")),
-    "population that is not there": (
-        'Recording.spikes=["precentral_L.E"]', 3, ("spikes of Recording", "'precentral_L.E'", "mean 'Precentral_L.E'?")
+    "bin of broken steps": (
+        "Recording.bin=0.3",
+        3,
+        ("bin is 0.3 ms", "whole number of steps of 1.0 ms", "Change bin or dt"),
     ),
-    "impossible region": ('Recording.membrane=["Atlantis"]', 3, ("membrane of Recording", "'Atlantis'", "REGION.CLASS")),
+    "population that is not there": (
+        'Recording.spikes=["precentral_L.E"]',
+        3,
+        ("spikes of Recording", "'precentral_L.E'", "mean 'Precentral_L.E'?"),
+    ),
+    "impossible region": (
+        'Recording.membrane=["Atlantis"]',
+        3,
+        ("membrane of Recording", "'Atlantis'", "REGION.CLASS"),
+    ),
     "a constant of no physiology": ("Balloon.tau=0.0", 3, ("[Balloon] tau is 0.0", "above 0")),
     "too large for memory": ("build_network.n_neurons=1_000_000_000_000", 4, ("TiB", "are free", "Lower n_neurons")),
-}  # fmt: skip
+}

@@ -65,9 +65,10 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_all_its_files(finished):
     folder, _ = finished
-    stem = "bold/sub-default_task-rest_desc-sim_timeseries"
+    stem = "bold/sub-default/func/sub-default_task-rest_desc-sim_timeseries"
     files = {str(f.relative_to(folder)) for f in folder.rglob("*") if "recording.zarr" not in str(f) and f.is_file()}
-    assert files == {"config.toml", "summary.json", "provenance.json", f"{stem}.tsv", f"{stem}.json"}
+    expected = {"config.toml", "summary.json", "provenance.json", "bold/dataset_description.json"}
+    assert files == expected | {f"{stem}.tsv", f"{stem}.json"}
     assert len(Recording.open(folder / "recording.zarr").region_rate) == 200
 
 
@@ -89,8 +90,8 @@ def test_a_summary_fulfils_its_published_schema(finished):
 
 def test_the_bold_of_a_run_is_the_balloon_of_its_region_rates(finished):
     folder, _ = finished
-    table = np.genfromtxt(next(folder.glob("bold/*.tsv")), names=True, deletechars="")
-    about = json.loads(next(folder.glob("bold/*.json")).read_text())
+    table = np.genfromtxt(next(folder.glob("bold/**/*.tsv")), names=True, deletechars="")
+    about = json.loads(next(folder.glob("bold/sub-*/**/*.json")).read_text())
     assert table.dtype.names == dtb.default_brain().labels and about["RepetitionTime"] == 0.05
     rate = Recording.open(folder / "recording.zarr").region_rate
     expected = dtb.Balloon(tr_s=0.05).observe(rate, dt=1.0)
