@@ -31,7 +31,7 @@ from dtb.observe.bids import write_bold
 from dtb.observe.measures import fc_correlation, functional_connectivity
 from dtb.summary import Summary, peak_rss_bytes, processor, versions
 
-OWN = ("config.toml", "provenance.json", "summary.json", "recording.zarr", "bold")  # what a run folder holds
+OWN = ("config.toml", "provenance.json", "summary.json", "recording.zarr", "spikes.h5", "bold")  # of a run folder
 BASE_BYTES = 400 * 2**20  # Python, numba, buffers of the recording
 NEURON_BYTES = 40  # state, spike lists, synaptic sums; law 3 allows 36 on a device
 SMALL_NEURON_BYTES = 48  # where populations are small, parameters are looked up by blocks of lanes

@@ -275,6 +275,7 @@ OVERRIDES: dict[str, tuple[str, int, tuple[str, ...]]] = {  # id: (--set, exit c
         3,
         ("membrane of Recording", "'Atlantis'", "REGION.CLASS"),
     ),
+    "SONATA without spikes": ("Recording.sonata=true", 3, ("sonata", "spikes is empty", "Name populations")),
     "a constant of no physiology": ("Balloon.tau=0.0", 3, ("[Balloon] tau is 0.0", "above 0")),
     "too large for memory": ("build_network.n_neurons=1_000_000_000_000", 4, ("TiB", "are free", "Lower n_neurons")),
 }

@@ -31,6 +31,7 @@ in_degree = 30
 threads = 1
 [Recording]
 spikes = ["*.E"]
+sonata = true
 membrane = ["Precentral_L"]
 [run]
 duration = 200
@@ -67,7 +68,8 @@ def test_a_run_leaves_all_its_files(finished):
     folder, _ = finished
     stem = "bold/sub-default/func/sub-default_task-rest_desc-sim_timeseries"
     files = {str(f.relative_to(folder)) for f in folder.rglob("*") if "recording.zarr" not in str(f) and f.is_file()}
-    expected = {"config.toml", "summary.json", "provenance.json", "bold/dataset_description.json"}
+    expected = {"config.toml", "summary.json", "provenance.json", "spikes.h5", "bold/dataset_description.json"}
+    expected |= {"bold/README", "bold/.bidsignore"}
     assert files == expected | {f"{stem}.tsv", f"{stem}.json"}
     assert len(Recording.open(folder / "recording.zarr").region_rate) == 200
 

@@ -58,6 +58,8 @@ class Recording:
         Neurons of each of these, evenly spaced.
     bin : float [ms]
         Over which rates are means; a whole number of steps. A bin that the run does not fill is not written.
+    sonata : bool
+        Also write the spikes as SONATA, when the recording is closed: to spikes.h5 beside the store.
     store : path or None
         A folder that does not exist yet; None keeps everything in memory.
 
@@ -82,6 +84,7 @@ class Recording:
         membrane: Sequence[str] = (),
         samples: int = 5,
         bin: float = 1.0,
+        sonata: bool = False,
         store: str | os.PathLike | None = None,
     ) -> None:
         if not any(rates is known or (isinstance(known, str) and rates == known) for known in RATES):
@@ -92,8 +95,10 @@ class Recording:
             raise ValueError(f"samples is {samples}. At least one neuron of each population is needed.")
         if not 0 < bin < float("inf"):
             raise ValueError(f"bin is {bin} ms. It must be above 0 and finite.")
+        if sonata and not spikes:
+            raise ValueError('sonata is a file of spikes, but spikes is empty. Name populations, such as ["*.E"].')
         self.rates, self.spikes, self.membrane = rates, tuple(spikes), tuple(membrane)
-        self.samples, self.bin, self.store = samples, bin, store
+        self.samples, self.bin, self.sonata, self.store = samples, bin, sonata, store
         self.populations = self.sampled = np.zeros(0, np.int64)
         self._statistics: Statistics | None = None
         self._held: list[Activity] = []  # chunks handed over, not yet taken over
@@ -114,6 +119,8 @@ class Recording:
             if (network.digest, dt) != (self._network.digest, self._dt) or start_step not in (self._first, self._next):
                 raise ValueError("this recording holds another simulation, or another time of it. Make a new one.")
             return
+        if self.sonata and self.store is None:
+            raise ValueError("sonata is written beside the store, but store is None. Give it a path.")
         self.prepare(network, dt)
         self._store = Store(self.store, attributes(network, dt, start_step))
         self._root = self._store.root
@@ -196,6 +203,10 @@ class Recording:
             self.flush()
             self._store.commit(closed=True)
             self._rows, self._network = dict(self._store.rows), None
+            if self.sonata and self._store.path is not None:
+                from dtb.engine.sonata import write_sonata
+
+                write_sonata(self, self._store.path.with_name("spikes.h5"))
 
     def _commit(self) -> None:
         self._store.commit()

@@ -15,6 +15,12 @@ from dtb.observe.balloon import Balloon
 
 BIDS_VERSION = "1.10.0"  # whose names of files and keys these are
 USE = "Research use only; not a medical device."
+README = f"""Simulated BOLD, made by Digital Twin Brain from a spiking model of one person's brain. It was not recorded.
+
+sub-*/func/*_desc-sim_timeseries.tsv has a row per scan and a column per region; the .json beside it says how it was
+made, with the time between scans in RepetitionTime. Source and terms of the data are in provenance.json of the run.
+{USE}
+"""
 
 
 def write_bold(
@@ -44,6 +50,7 @@ def write_bold(
     -----
     `sub-SUBJECT_task-TASK_desc-sim_timeseries.tsv` is a row per scan under a header of region names, as XCP-D and
     fMRIPrep write time series; scan k is taken at StartTime + k RepetitionTime. Seven digits, n/a for no number.
+    BIDS has volumes and surfaces of BOLD, but no tables of regions yet: `.bidsignore` says so to its validator.
 
     Examples
     --------
@@ -61,6 +68,8 @@ def write_bold(
     table = root / f"sub-{subject}" / "func" / f"sub-{subject}_task-{task}_desc-sim_timeseries.tsv"
     table.parent.mkdir(parents=True, exist_ok=True)
     write_file(root / "dataset_description.json", as_json(description()))
+    write_file(root / "README", README)
+    write_file(root / ".bidsignore", "*_timeseries.tsv\n*_timeseries.json\n")  # no part of BIDS 1.11 yet (BEP012)
     write_file(table.with_suffix(".json"), as_json(sidecar(balloon, task)))
     rows = ["\t".join(labels), *("\t".join(map(cell, scan)) for scan in bold)]
     write_file(table, "\n".join(rows) + "\n")
