@@ -58,7 +58,7 @@ class SimulationTable(Table):
 
     dt: Positive = Field(default=1.0, description="step [ms]")
     backend: Literal["reference", "cpu", "cuda"] = Field(default="cpu", description="hardware, and how it is used")
-    threads: int = Field(default=0, ge=0, description="threads; 0 takes the cores of this process")
+    threads: int = Field(default=0, ge=0, description="0 takes the cores of this process")
     synapses: Literal["auto", "stored", "procedural"] = Field(
         default="auto", description="kept in memory, or computed anew"
     )
@@ -216,6 +216,7 @@ def toml_fault(message: str) -> str:
         "Cannot overwrite a value": "a key is there twice, leave out one",
         "Cannot declare": "a table is there twice, make one of both",
         "Invalid value": "no value; texts stand in quotes, numbers have a point and not a comma",
+        "Expected newline or end of document": "something follows the value; numbers have a point, not a comma",
         "Invalid statement": "neither KEY = value nor [TABLE] nor # comment",
     }
     remedy = next((remedy for start, remedy in remedies.items() if message.startswith(start)), "")

@@ -166,8 +166,8 @@ def check_config(config: Config) -> None:
     cores = len(os.sched_getaffinity(0))
     if threads > max(MANY_THREADS, THREADS_PER_CORE * cores):
         raise ValueError(
-            f"[Simulation] threads is {threads:,}, but this process may use {cores} cores, and threads without a core "
-            "stop the others. Set threads = 0 to use all cores."
+            f"[Simulation] threads is {threads:,}, but this process may use {cores}, and threads without a core "
+            "make the others wait. Set threads = 0 to use all cores."
         )
     if config.Balloon is not None:
         try:

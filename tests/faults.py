@@ -195,8 +195,8 @@ BRAINS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {  # id: (
 
 CONFIGS: dict[str, tuple[bytes, tuple[str, ...]]] = {  # id: (file, what the message says)
     "empty": (b"", ("c.toml", "is empty", "[build_network] and [run]")),
-    "a slip of syntax": (TOY.encode() + b"[Simulation\n", ("c.toml", "not TOML", "line 8")),
-    "a decimal comma": (b"[run]\nduration = 0,5\n", ("c.toml", "not TOML", "line 2")),
+    "a slip of syntax": (TOY.encode() + b"[Balloon\n", ("c.toml", "not TOML", "line 8", "Expected ']'")),
+    "a decimal comma": (b"[run]\nduration = 0,5\n", ("c.toml", "not TOML", "line 2", "a point, not a comma")),
     "a key twice": (TOY.encode() + b"duration = 30\n", ("c.toml", "line 8", "twice", "leave out one")),
     "not UTF-8": (TOY.encode() + "# größer\n".encode("latin-1"), ("c.toml', line 8", "0xf6", "Save the file as UTF-8")),
     "a Brain file": (b"\x89HDF\r\n\x1a\n" + bytes(99), ("c.toml", "an HDF5 file", "Give a TOML file")),
@@ -236,7 +236,7 @@ OVERRIDES: dict[str, tuple[str, int, tuple[str, ...]]] = {  # id: (--set, exit c
     "threads by the thousand": (
         "Simulation.threads=100_000",
         3,
-        ("[Simulation] threads is 100,000", "cores", "Set threads = 0"),
+        ("[Simulation] threads is 100,000", "may use", "Set threads = 0"),
     ),
     "unknown backend": ("Simulation.backend=gpu", 3, ('is "gpu"', "'cpu'", "Did you mean 'cpu'?")),
     "backend that is not there": (

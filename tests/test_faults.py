@@ -227,7 +227,8 @@ def personal(tmp_path_factory):
         attribute(name, np.bytes_(text))(brain)
     edited(brain, lambda file: file["volume"].attrs.__setitem__("PatientName", NAME))
     environment = {"HOME": str(home), "USER": USER, "LOGNAME": USER, "HOSTNAME": HOST, "PWD": str(work)}
-    options = ("-o", "../out", "--set", "Recording.spikes=['*.E']", "--set", "Recording.membrane=['Precentral_L']")
+    recorded = ("Recording.spikes=['*.E']", "Recording.sonata=true", "Recording.membrane=['Precentral_L']")
+    options = ["-o", "../out", *(part for override in recorded for part in ("--set", override))]
     done = command("run", config, *options, folder=work, environment=environment)
     assert done.returncode == 0, done.stderr
     return home / "out", done.stdout + done.stderr
@@ -269,10 +270,10 @@ def test_no_output_names_the_machine_or_its_user(personal):
 
 
 def test_the_search_for_canaries_finds_them(personal, tmp_path):
-    """The search itself: a region's label, which is told on purpose, is found in a compressed chunk."""
+    """The search itself: a region's label, which is told on purpose, is found in compressed chunks and in HDF5."""
     folder, _ = personal
     found = {place for place, data in leaves(folder) if b"Precentral_L" in data}
-    assert {"recording.zarr/region", "recording.zarr/neuron_population"} <= found
+    assert {"recording.zarr/region", "recording.zarr/neuron_population", "spikes.h5"} <= found
 
 
 def test_results_of_a_person_are_for_their_owner_only(personal):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -18,7 +18,8 @@ from dtb.network.neuron import RECEPTORS
 
 RATES = (True, "region", "population", False)
 MAX_POPULATIONS = 4096  # up to which rates = true keeps them, too; a voxel brain has 227,000
-COMMIT_EVERY = 10.0  # s of wall time: what a kill can cost beside the chunk in hand
+FLUSH_EVERY = 10.0  # s of wall time: what a kill can cost at most
+COMMIT_EVERY = 1.0  # s, for chunks that are full: each commit waits for the disk some dozen times
 BLOCK_ROWS = 2**14  # rows that `read_blocks` hands out at a time
 HELD_BYTES = 2**20  # of chunks that wait to be taken over together: few NumPy calls, and all of it in the cache
 
@@ -103,6 +104,7 @@ class Recording:
         self._statistics: Statistics | None = None
         self._held: list[Activity] = []  # chunks handed over, not yet taken over
         self._held_bytes = 0
+        self._uncommitted = False  # whether chunks were written that no manifest tells of
         self._streams: list[Rates | Spikes | Membrane] = []
         self._root: zarr.Group | None = None
         self._rows: dict[str, int] | None = None  # of a recording that was opened
@@ -133,6 +135,7 @@ class Recording:
         ]
         self._network = network
         self._commit()
+        self._flushed = self._committed
 
     def prepare(self, network: Network, dt: float) -> None:
         """Find what was asked for in a network, or say what is not there; writes nothing."""
@@ -158,7 +161,7 @@ class Recording:
         self._next += len(activity.counts)
         self._held.append(activity)
         self._held_bytes += activity.nbytes
-        if time.monotonic() - self._committed > COMMIT_EVERY:
+        if time.monotonic() - self._flushed > FLUSH_EVERY:
             self.flush()
         elif self._held_bytes >= HELD_BYTES:
             self._take()
@@ -169,9 +172,11 @@ class Recording:
             return
         self._take()
         with self._or_never_again():
-            wrote = [part.stream.flush() for part in self._streams]
-            if any(wrote):
+            for part in self._streams:
+                self._uncommitted |= part.stream.flush()
+            if self._uncommitted:
                 self._commit()
+            self._flushed = time.monotonic()
 
     def _take(self) -> None:
         """Take over the chunks that wait, as one."""
@@ -184,17 +189,20 @@ class Recording:
             activity = Activity(held[0].start, *map(np.concatenate, arrays))
         with self._or_never_again():
             self._statistics.append(activity)
-            wrote = [part.append(activity) for part in self._streams]
-            if any(wrote):
+            for part in self._streams:
+                self._uncommitted |= part.append(activity)
+            if self._uncommitted and time.monotonic() - self._committed > COMMIT_EVERY:
                 self._commit()
 
     @contextmanager
     def _or_never_again(self) -> Iterator[None]:
-        """After a failed write, such as on a full disk, what the last manifest says is true and stays so."""
+        """After a failed write, such as on a full disk, tell of the chunks before it if possible, and take no more."""
         try:
             yield
         except BaseException:
             self._network = None
+            with suppress(OSError):
+                self._store.commit()
             raise
 
     def close(self) -> None:
@@ -210,6 +218,7 @@ class Recording:
 
     def _commit(self) -> None:
         self._store.commit()
+        self._uncommitted = False
         self._committed = time.monotonic()
 
     def __enter__(self) -> Self:

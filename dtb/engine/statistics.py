@@ -54,8 +54,11 @@ class Statistics:
         """Add a chunk. Its spikes must hold all those of the sample, and may hold others."""
         self.population_spikes += activity.counts.sum(axis=0, dtype=np.int64)
         self._add_counts(activity.counts.sum(axis=1, dtype=np.int64), activity.start)
-        keep = (activity.spike_gid % self.stride == 0) & (activity.spike_step >= self._settle)
-        self._add_intervals(activity.spike_step[keep], activity.spike_gid[keep] // self.stride)
+        neuron = activity.spike_gid // self.stride  # NumPy divides quickly, but takes long over a remainder
+        keep = neuron * self.stride == activity.spike_gid
+        if activity.start < self._settle:
+            keep &= activity.spike_step >= self._settle
+        self._add_intervals(activity.spike_step[keep], neuron[keep])
         self.steps += len(activity.counts)
 
     def _add_counts(self, total: np.ndarray, start: int) -> None:
