@@ -13,7 +13,8 @@ from dtb.config import load_config
 from dtb.engine.recording import Recording
 
 CONFIG = Path(__file__).parent.parent / "configs" / "rest.toml"
-PIECE = 6_000.0  # ms at a time: each ends with a flush, which a run of a minute has once
+PIECE = 20_000.0  # ms; each ends with a flush, which a run of a minute has once
+REPETITIONS = 3
 BAR = 1.05
 
 
@@ -26,7 +27,9 @@ def run(threads: int = 0) -> None:
         tempfile.TemporaryDirectory() as folder,
         Recording(**config.Recording.keywords(), store=Path(folder) / "recording.zarr") as recording,
     ):
-        times = interleaved({"recorded": partial(timed, recorded, recording), "plain": partial(timed, plain)})
+        times = interleaved(
+            {"recorded": partial(timed, recorded, recording), "plain": partial(timed, plain)}, REPETITIONS
+        )
     assert recorded.spike_digest == plain.spike_digest
     walls, observing = ({k: [t[i] for t in v] for k, v in times.items()} for i in (0, 1))
     extra = [r - p for r, p in zip(observing["recorded"], observing["plain"], strict=True)]  # one thread does it

@@ -18,7 +18,7 @@ from dtb.network.neuron import RECEPTORS
 
 RATES = (True, "region", "population", False)
 MAX_POPULATIONS = 4096  # up to which rates = true keeps them, too; a voxel brain has 227,000
-FLUSH_EVERY = 10.0  # s of wall time: what a kill can cost at most
+FLUSH_EVERY = 30.0  # s of wall time: what a kill can cost at most
 COMMIT_EVERY = 1.0  # s, for chunks that are full: each commit waits for the disk some dozen times
 BLOCK_ROWS = 2**14  # rows that `read_blocks` hands out at a time
 HELD_BYTES = 2**20  # of chunks that wait to be taken over together: few NumPy calls, and all of it in the cache

@@ -38,6 +38,9 @@ class Statistics:
     """
 
     def __init__(self, network: Network, dt: float) -> None:
+        from dtb.engine.statistics_kernel import add_intervals
+
+        self._add_intervals = add_intervals
         self.network, self.dt = network, dt
         self.steps = 0
         self.population_spikes = np.zeros(network.n_populations, np.int64)
@@ -58,7 +61,7 @@ class Statistics:
         keep = neuron * self.stride == activity.spike_gid
         if activity.start < self._settle:
             keep &= activity.spike_step >= self._settle
-        self._add_intervals(activity.spike_step[keep], neuron[keep])
+        self._add_intervals(activity.spike_step[keep], neuron[keep], self._last, self._n, self._sum, self._squares)
         self.steps += len(activity.counts)
 
     def _add_counts(self, total: np.ndarray, start: int) -> None:
@@ -74,21 +77,6 @@ class Statistics:
         self._bin_squares += sum(n * n for n in sums.tolist())
         self._part += int(running[-1] - (running[ends[-1]] if len(ends) else 0))
         self._in_part = (self._in_part + len(total)) % self._width
-
-    def _add_intervals(self, step: np.ndarray, neuron: np.ndarray) -> None:
-        """Intervals between spikes of a neuron, and from its last one before; they come in the order of steps."""
-        order = np.argsort(neuron.astype(np.uint16), kind="stable")  # MAX_SAMPLE fits: NumPy sorts 16 bits by radix
-        step, neuron = step[order], neuron[order]
-        first = np.flatnonzero(np.diff(neuron, prepend=-1))  # of each neuron that fired
-        before = np.empty_like(step)
-        before[1:], before[first] = step[:-1], self._last[neuron[first]]
-        interval = np.where(before >= 0, step - before, 0)
-        last = np.append(first[1:], len(step))[: len(first)] - 1
-        fired = neuron[first]
-        self._last[fired] = step[last]
-        self._n[fired] += last - first + 1
-        self._sum[fired] += np.add.reduceat(interval, first) if len(first) else 0
-        self._squares[fired] += np.add.reduceat(interval**2, first) if len(first) else 0
 
     # results ---------------------------------------------------------------------------------------------------
 
