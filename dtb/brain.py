@@ -208,7 +208,11 @@ class Brain(_Frozen):
         """Read a file that `save` wrote; ValueError where it is damaged, not a Brain file or not valid."""
         from dtb.brain_file import read
 
-        return cls(**read(path))
+        parts = read(path)
+        try:
+            return cls(**parts)
+        except ValueError as problem:
+            raise ValueError(f"{str(path)!r}: {problem}") from None
 
     def __str__(self) -> str:
         """One screen: what is in it, and on which terms it may be used."""

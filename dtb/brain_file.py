@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from os import PathLike
@@ -31,6 +32,17 @@ SCHEMA_VERSION = 1
 CHUNK = 1 << 20  # values; smaller arrays are one chunk, which compresses best
 MAX_TEXT = 4 * MAX_LABEL  # bytes of a text in UTF-8
 DEFLATE = 1_032  # bytes that one byte can stand for in deflate, at most
+
+HEAD = 512  # bytes from which a format is known
+HDF5 = b"\x89HDF\r\n\x1a\n"
+MAGIC = {
+    HDF5: "an HDF5 file",
+    b"\x1f\x8b": "a gzip archive, such as a NIfTI image (.nii.gz)",
+    b"PK\x03\x04": "a zip archive",
+    b"MATLAB": "a MATLAB file",
+    b"\x93NUMPY": "a NumPy array",
+    b"<?xml": "an XML file, such as GIFTI",
+}
 
 # path: type, and shape in numbers or in what the file itself declares
 LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
@@ -113,20 +125,47 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
     """The keyword arguments of Brain in a file; ValueError that says what is wrong, where, and what to do."""
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"no Brain file {str(path)!r}. Make one with dtb brain build or dtb brain import.")
-    remade = "Restore it from a copy, or make it again with dtb brain build or dtb brain import."
+        raise FileNotFoundError(f"no Brain file {str(path)!r}. Check the path; dtb.Brain(…).save(path) makes one.")
+    if path.is_dir():
+        raise ValueError(f"{str(path)!r} is a folder, no Brain file. Give the path of the .h5 file.")
+    remade = "Restore it from a copy, or make it again with dtb.Brain(…).save(path)."
     try:
+        with open(path, "rb") as start:
+            found = looks_like(start.read(HEAD))
+        if found != MAGIC[HDF5]:
+            what = found or "no HDF5 file"
+            raise _Refused(f"this is {what}, so no Brain file. Give the .h5 file that dtb.Brain(…).save(path) wrote.")
         with h5py.File(path, "r", locking=False) as file:  # replaced as a whole, never written in place
             arrays = _checked(file)
         parts = _parts(arrays)
     except _Refused as problem:
         raise ValueError(f"{str(path)!r}: {problem}") from None
     except PermissionError:
-        raise
+        raise ValueError(f"{str(path)!r} cannot be read: no permission. Ask its owner, or try chmod u+r.") from None
     except Exception as problem:  # noqa: BLE001 answers damage with a dozen types
-        cause = (str(problem).splitlines() or [type(problem).__name__])[0][:120]
-        raise ValueError(f"{str(path)!r} is damaged, or no Brain file ({cause}). {remade}") from None
+        raise ValueError(f"{str(path)!r} is damaged, or no Brain file: {_cause(problem)}. {remade}") from None
     return parts
+
+
+def looks_like(head: bytes) -> str:
+    """What a file is by its first bytes, in words; empty if they are none that are known here."""
+    if not head:
+        return "an empty file"
+    if head[128:132] == b"DICM":
+        return "a DICOM image"
+    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
+        return "a NIfTI image"
+    return next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
+
+
+def _cause(problem: Exception) -> str:
+    """Why HDF5 could not read on, in few words."""
+    text = (str(problem).splitlines() or [type(problem).__name__])[0]
+    if cut := re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", text):
+        return f"it ends after {int(cut[1]):,} of {int(cut[2]):,} bytes"
+    if "filter returned failure" in text or "checksum" in text:
+        return "a checksum of its content does not match"
+    return text[:120]
 
 
 def _stored(path: str, value: Any) -> np.ndarray:
@@ -175,11 +214,16 @@ def _sync(path: str | PathLike[str]) -> None:
 def _checked(file: h5py.File) -> dict[str, np.ndarray]:
     """All arrays of a file whose layout, sizes and checksum are right; sizes are checked before anything is read."""
     known = {"format": np.bytes_(FORMAT), "schema_version": SCHEMA_VERSION}
-    advice = "Import other formats with dtb brain import; a newer schema needs a newer dtb."
+    advice = {
+        "format": "It is some other HDF5 file: give one that dtb.Brain(…).save(path) made.",
+        "schema_version": "Read it with the dtb that wrote it, or with a newer one, and save it again.",
+    }
     for name, value in known.items():
         found = file.attrs.get(name)
         if np.shape(found) or found != value:
-            raise _Refused(f"attribute {name} is {shown(found)}, this dtb reads {value!r}. {advice}")
+            there = "missing" if found is None else shown(found.tolist() if isinstance(found, np.generic) else found)
+            allowed = value.decode() if isinstance(value, bytes) else value
+            raise _Refused(f"attribute {name} is {there}, this dtb reads {allowed!r}. {advice[name]}")
     datasets = dict(_datasets(file))
     for pattern in LAYOUT:
         if "*" not in pattern and pattern not in datasets:
@@ -212,7 +256,7 @@ def _datasets(group: h5py.Group, inside: str = "") -> Iterator[tuple[str, h5py.D
         elif isinstance(item, h5py.Dataset) and any(_matches(pattern, path) for pattern in LAYOUT):
             yield path, item
         else:
-            raise _Refused(f"{path[:80]!r} is not a part of a Brain file of schema {SCHEMA_VERSION}.")
+            raise _Refused(f"{path[:80]!r} is not a part of a Brain file of schema {SCHEMA_VERSION}. Leave it out.")
 
 
 def _check_size(path: str, dataset: h5py.Dataset, declared: Mapping[str, int], file_size: int) -> None:
@@ -224,12 +268,15 @@ def _check_size(path: str, dataset: h5py.Dataset, declared: Mapping[str, int], f
     else:
         right_type = dataset.dtype == np.dtype(kind)
     if not right_type:
-        allowed = f"text of at most {longest:,} bytes" if kind == "S" else kind
+        allowed = f"text of at most {longest:,} bytes" if kind == "S" else np.dtype(kind).name
         raise _Refused(f"{path!r} has type {dataset.dtype}, allowed is {allowed}. Make the file again.")
     scans = dataset.shape[0] if dataset.shape else 0
     shape = tuple(scans if size == "scan" else declared[size] if isinstance(size, str) else size for size in form)
     if dataset.shape != shape:
-        raise _Refused(f"{path!r} has shape {dataset.shape}, not {shape} as {declared['region']:,} labels need it.")
+        need = "tracts/post has" if "tract" in form else f"{declared['region']:,} labels need"
+        turned = "scan" in form and dataset.shape[:1] == (declared["region"],)
+        fix = "The order is (time, region): transpose it, and make" if turned else "Make"
+        raise _Refused(f"{path!r} has shape {dataset.shape}, not {shape} as {need} it. {fix} the file again.")
     held = min(dataset.id.get_storage_size(), file_size) * (DEFLATE if dataset.chunks else 1)
     chunk = int(np.prod(dataset.chunks or (0,), dtype=float)) * dataset.dtype.itemsize
     plain = dataset.external is None and not dataset.is_virtual and dataset.compression in (None, "gzip")

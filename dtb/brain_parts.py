@@ -65,9 +65,11 @@ class BoldArrays(NamedTuple):
 
 def refuse(found: Iterable[Fault], what: str) -> None:
     """Raise one ValueError that lists every error; warnings pass."""
-    lines = [f"  {str(fault).removeprefix('error ')}" for fault in found if fault.severity == "error"]
+    lines = [str(fault).removeprefix("error ") for fault in found if fault.severity == "error"]
+    if len(lines) == 1:
+        raise ValueError(f"{what} has 1 fault, {lines[0]}")
     if lines:
-        raise ValueError(f"{what} has {len(lines)} fault{'s' * (len(lines) > 1)}.\n" + "\n".join(lines))
+        raise ValueError(f"{what} has {len(lines)} faults.\n" + "\n".join(f"  {line}" for line in lines))
 
 
 def frozen(value: Any, dtype: Any) -> np.ndarray:
@@ -137,7 +139,8 @@ def bold_of(given: Any, place: str = "bold", regions: int | None = None) -> tupl
     try:
         tr_s = float(tr_s)
     except (TypeError, ValueError):
-        return None, [*found, error("bold-tr", place, f"TR {shown(tr_s)}", "Give the TR in seconds.")]
+        what = "no TR, the time between scans" if tr_s is None else f"TR {shown(tr_s)}"
+        return None, [*found, error("bold-tr", place, what, "Give it in seconds.")]
     return (None if found else BoldArrays(box["data"], tr_s, task)), found
 
 

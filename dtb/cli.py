@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 import traceback
@@ -46,7 +47,7 @@ def main(
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="A TOML file, such as configs/rest.toml.")],
+    config: Annotated[Path, typer.Argument(readable=False, help="A TOML file, such as configs/rest.toml.")],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Run folder; runs/NAME of the config if not given.")
     ] = None,
@@ -67,7 +68,7 @@ def run(
         folder = out if out is not None else Path("runs") / config.stem
         if settings.run.checkpoint_every is not None:
             say(f"checkpoint_every = {settings.run.checkpoint_every:g}: no checkpoints yet; what is recorded is kept.")
-        say(f"building the network of {config}")
+        say("building the network")
         from dtb.run import run_config
 
         with progress_bar(settings.Simulation.dt) as progress:
@@ -81,7 +82,7 @@ def run(
 
 @app.command()
 def show(
-    file: Annotated[Path, typer.Argument(help="A Brain file (.h5), a config (.toml) or a run folder.")],
+    file: Annotated[Path, typer.Argument(readable=False, help="A Brain file (.h5), a config (.toml) or a run folder.")],
     debug: Debug = False,
 ) -> None:
     """One screen about a brain, a config or a run."""
@@ -106,7 +107,9 @@ def check(debug: Debug = False) -> None:
 
 
 @brain_app.command()
-def validate(file: Annotated[Path, typer.Argument(help="A Brain file (.h5).")], debug: Debug = False) -> None:
+def validate(
+    file: Annotated[Path, typer.Argument(readable=False, help="A Brain file (.h5).")], debug: Debug = False
+) -> None:
     """Print everything that is wrong with a brain, where, and what to do."""
     with reported(debug):
         from dtb.brain_faults import faults
@@ -155,7 +158,9 @@ def describe_run(folder: Path) -> str:
 
     if not (folder / "config.toml").is_file():
         raise ValueError(f"'{folder}' is not a run folder: it has no config.toml.")
-    files = sorted(str(f.relative_to(folder)) for f in (*folder.glob("*"), *folder.glob("bold/*")) if f.name != "bold")
+    files = sorted(
+        str(f.relative_to(folder)) for f in (*folder.glob("*"), *folder.glob("bold/**/*.*")) if f.name != "bold"
+    )
     tail = f"  {'files':<26}{', '.join(files)}"
     try:
         content = json.loads((folder / "summary.json").read_bytes())
@@ -184,22 +189,37 @@ def reported(debug: bool) -> Iterator[None]:
 
 def told(error: BaseException) -> tuple[str, int]:
     """Text and exit code of an error."""
+    notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
+    text = f"{error}{notes}"
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted before anything was recorded, or while results were written", INTERRUPTED
-    if isinstance(error, FileExistsError):
-        return str(error), USAGE
+        return f"interrupted before anything was recorded, or while results were written.{notes}", INTERRUPTED
+    if isinstance(error, FileExistsError) and error.errno is None:
+        return text, USAGE
     if isinstance(error, MemoryError):
-        return str(error) or "out of memory. Lower n_neurons in [build_network].", RESOURCES
+        return text if str(error) else f"out of memory. Lower n_neurons in [build_network].{notes}", RESOURCES
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{refused_by_system(error)}{notes}", RESOURCES
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-        return str(error), RESOURCES
+        return text, RESOURCES
     if isinstance(error, ValueError | FileNotFoundError | FloatingPointError):
-        return str(error), INVALID
-    return f"{type(error).__name__}: {str(error).rstrip('.')}. This is a fault of dtb; --debug shows where.", FAILED
+        return text, INVALID
+    return f"{type(error).__name__}: {text.rstrip('.')}. This is a fault of dtb; --debug shows where.", FAILED
+
+
+def refused_by_system(error: OSError) -> str:
+    """What the system would not do, and the remedy."""
+    place = f"'{error.filename}'" if error.filename else "what was recorded"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        why = "no file may grow that large here (ulimit -f)" if error.errno == errno.EFBIG else "the disk is full"
+        return f"cannot write {place}: {why}. Make room, keep less in [Recording], or choose another folder with -o."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission to write {place}. Choose another folder with -o, or change its permissions."
+    return f"{error.strerror or error}: {place}. Look at the disk and the path, or choose another folder with -o."
 
 
 def refuse(message: str, code: int) -> None:
-    for line in message.splitlines():
-        print(f"error: {line}", file=sys.stderr)
+    for line in message.splitlines():  # more about the same error is indented
+        print(line if line.startswith(" ") else f"error: {line}", file=sys.stderr)
     raise typer.Exit(code)
 
 

@@ -58,7 +58,7 @@ class SimulationTable(Table):
 
     dt: Positive = Field(default=1.0, description="step [ms]")
     backend: Literal["reference", "cpu", "cuda"] = Field(default="cpu", description="hardware, and how it is used")
-    threads: int = Field(default=0, ge=0, description="threads; 0 takes the cores of this process")
+    threads: int = Field(default=0, ge=0, description="0 takes the cores of this process")
     synapses: Literal["auto", "stored", "procedural"] = Field(
         default="auto", description="kept in memory, or computed anew"
     )
@@ -79,6 +79,7 @@ class RecordingTable(Table):
     membrane: list[str] = Field(default=[], description="populations of whose neurons V and currents are kept")
     samples: int = Field(default=5, ge=1, description="neurons of each population in membrane")
     bin: Positive = Field(default=1.0, description="over which rates are means [ms]")
+    sonata: bool = Field(default=False, description="also write the spikes as a SONATA file, spikes.h5")
 
 
 class RunTable(Table):
@@ -132,8 +133,8 @@ class Config(Table):
 
     @property
     def hash(self) -> str:
-        """16 hex digits over all that is set, but for the folder of the brain's file."""
-        content = self.model_dump() | {"brain": Path(self.brain).name}
+        """16 hex digits over all that is set, but for the name and place of a brain's file."""
+        content = self.model_dump() | {"brain": "default" if self.brain == "default" else "file"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_toml(self) -> str:
@@ -175,14 +176,52 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"there is no config '{path}'. Give a TOML file such as configs/rest.toml.")
+    if not path.is_file():
+        raise ValueError(f"'{path}' is a folder, no config. Give a TOML file, such as the config.toml of a run folder.")
     if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"'{path}' has {path.stat().st_size:,} bytes; a config has at most {MAX_BYTES:,}.")
+        raise ValueError(
+            f"'{path}' has {path.stat().st_size:,} bytes, and a config at most {MAX_BYTES:,}. Is it the right file? "
+            "A Brain file is given as --set brain=PATH."
+        )
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"'{path}' is not TOML: {error}.") from None
+        content = path.read_bytes()
+    except PermissionError:
+        raise ValueError(f"'{path}' cannot be read: no permission. Ask its owner, or try chmod u+r.") from None
+    return parse_toml(content, path)
+
+
+def parse_toml(content: bytes, path: Path) -> dict[str, Any]:
+    if b"\0" in content:  # in no text, and in the head of every image
+        from dtb.brain_file import HEAD, looks_like
+
+        raise ValueError(f"'{path}' is {looks_like(content[:HEAD]) or 'no text'}, so no config. Give a TOML file.")
+    try:
+        text = content.decode("utf-8-sig")  # some editors begin a file with a mark of its encoding
+    except UnicodeDecodeError as error:
+        line, byte = content[: error.start].count(b"\n") + 1, content[error.start]
+        raise ValueError(f"'{path}', line {line}: byte 0x{byte:02x} is not UTF-8. Save the file as UTF-8.") from None
+    if not text.strip():
+        raise ValueError(f"'{path}' is empty. A config has at least the tables [build_network] and [run].")
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ValueError(f"'{path}' is not TOML: {toml_fault(str(error))}.") from None
+
+
+def toml_fault(message: str) -> str:
+    """What tomllib says, with what to do about it."""
+    remedies = {
+        "Cannot overwrite a value": "a key is there twice, leave out one",
+        "Cannot declare": "a table is there twice, make one of both",
+        "Invalid value": "no value; texts stand in quotes, numbers have a point and not a comma",
+        "Expected newline or end of document": "something follows the value; numbers have a point, not a comma",
+        "Invalid statement": "neither KEY = value nor [TABLE] nor # comment",
+    }
+    remedy = next((remedy for start, remedy in remedies.items() if message.startswith(start)), "")
+    found, _, place = message.partition(" (at ")
+    return f"{place.rstrip(')')}: {remedy or found}" if place else found
 
 
 def parse_override(text: str) -> tuple[str, str, Any]:
@@ -190,7 +229,8 @@ def parse_override(text: str) -> tuple[str, str, Any]:
     name, equals, value = text.partition("=")
     table, _, key = name.strip().rpartition(".")
     if not equals or not key or "." in table:
-        raise ValueError(f"--set {text}: write TABLE.key=value, such as Simulation.dt=0.1.")
+        what = f"'{name}' is no TABLE.key" if equals else "there is no '='"
+        raise ValueError(f"--set {text}: {what}. Write TABLE.key=value, such as Simulation.dt=0.1.")
     try:
         return table, key, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -231,6 +271,8 @@ def explain(loc: tuple, faults: list, where: str, changed: set[tuple[str, str]])
         return f"{place}: {key} is {shown(value)}, but should be a table, [{key}]."
     allowed = " or ".join(dict.fromkeys(wording(f) for f in faults))
     hint = nearest(value, choices(faults))
+    if isinstance(value, float) and value.is_integer() and any(f["type"] == "int_type" for f in faults):
+        hint = f" Write {int(value)}."
     inside = fault["loc"][2:]
     item = f"item {inside[0]} of {key}" if inside and isinstance(inside[0], int) else key
     return f"{place}: {item} ({about}) is {shown(value)}; it should be {allowed}.{hint}"
@@ -239,6 +281,7 @@ def explain(loc: tuple, faults: list, where: str, changed: set[tuple[str, str]])
 def wording(fault: dict[str, Any]) -> str:
     """What pydantic says is allowed, in the words of TOML."""
     text = re.sub(r"^(Input should be|Value error,)( a valid)?( an?)? ?", "", fault["msg"])
+    text = text.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
     return {
         "boolean": "true or false",
         "number": "a number",

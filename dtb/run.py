@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,15 +28,18 @@ from dtb.network.network import Network, scaled
 from dtb.network.synapses import expected_multapses
 from dtb.network.tiles import PURE_FROM
 from dtb.observe.balloon import Balloon
+from dtb.observe.bids import write_bold
 from dtb.observe.measures import fc_correlation, functional_connectivity
 from dtb.summary import Summary, peak_rss_bytes, processor, versions
 
-OWN = ("config.toml", "provenance.json", "summary.json", "recording.zarr", "bold")  # what a run folder holds
+OWN = ("config.toml", "provenance.json", "summary.json", "recording.zarr", "spikes.h5", "bold")  # of a run folder
 BASE_BYTES = 400 * 2**20  # Python, numba, buffers of the recording
 NEURON_BYTES = 40  # state, spike lists, synaptic sums; law 3 allows 36 on a device
 SMALL_NEURON_BYTES = 48  # where populations are small, parameters are looked up by blocks of lanes
 ONSET_S = 20.0  # the haemodynamic start from rest, which all regions share, is left out of functional connectivity
 MIN_SCANS = 10  # of which a correlation is made
+THREADS_PER_CORE, MANY_THREADS = 4, 16  # a block waits for its slowest thread: more than these are a slip of the pen
+PSEUDONYM = r"sub-[0-9a-f]{8}"
 
 
 def run_config(
@@ -60,8 +64,9 @@ def run_config(
     """
     out = Path(out)
     check_folder(out, force)
+    check_config(config)
     clock = Clock()
-    brain = default_brain() if config.brain == "default" else Brain.load(config.brain)
+    brain = load_brain(config)
     clock.lap("brain")
     network = build_network(brain, **config.build_network.keywords())
     check_memory(network, config)
@@ -70,9 +75,9 @@ def run_config(
     recording.prepare(network, config.Simulation.dt)
     simulation = Simulation(network, **config.Simulation.keywords())
     clock.lap("compile")
-    with private(config.brain != "default"):  # nothing was written until here
+    with private(config.brain != "default"), whole_or_none(out, recording):  # nothing was written until here
         prepare_folder(out)
-        write_file(out / "config.toml", portable(config, out).to_toml())
+        write_file(out / "config.toml", portable(config, brain).to_toml())
         write_file(out / "provenance.json", provenance(brain, network, config))
         status = simulate(simulation, recording, config.run.duration, progress)
         clock.lap("run")
@@ -138,8 +143,13 @@ def interrupted_between_chunks(progress) -> Iterator[Callable[[int, int], None]]
 
 
 def check_folder(out: Path, force: bool) -> None:
-    """Refuse to write over anything, or with `force` over anything but a run."""
-    if not out.exists() and not out.is_symlink():
+    """Refuse to write where nothing can be made, over anything, or with `force` over anything but a run."""
+    place = next(parent for parent in (out, *out.absolute().parents) if parent.exists() or parent.is_symlink())
+    if place != out and not place.is_dir():
+        raise FileExistsError(f"'{place}' is not a folder, so '{out}' cannot be made in it. Choose another with -o.")
+    if place.is_dir() and (place != out or force) and not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(f"no permission to write into '{place}'. Choose another folder with -o, or chmod u+w it.")
+    if place != out:
         return
     if not force:
         raise FileExistsError(f"'{out}' exists. Choose another folder with -o, or replace the run in it with --force.")
@@ -147,9 +157,63 @@ def check_folder(out: Path, force: bool) -> None:
         raise FileExistsError(f"'{out}' is not a run folder, so --force does not replace it. Choose another with -o.")
 
 
+def check_config(config: Config) -> None:
+    """Refuse what a table alone cannot know to be wrong, before any work is done."""
+    duration, dt, threads = config.run.duration, config.Simulation.dt, config.Simulation.threads
+    if round(duration / dt) < 1:
+        raise ValueError(
+            f"[run] duration is {duration:g} ms, less than one step: [Simulation] dt is {dt:g} ms. Raise it."
+        )
+    cores = len(os.sched_getaffinity(0))
+    if threads > max(MANY_THREADS, THREADS_PER_CORE * cores):
+        raise ValueError(
+            f"[Simulation] threads is {threads:,}, but this process may use {cores}, and threads without a core "
+            "make the others wait. Set threads = 0 to use all cores."
+        )
+    if config.Balloon is not None:
+        try:
+            Balloon(**config.Balloon.keywords())
+        except ValueError as error:
+            raise ValueError(f"[Balloon] {error}") from None
+
+
+def load_brain(config: Config) -> Brain:
+    if config.brain == "default":
+        return default_brain()
+    try:
+        return Brain.load(config.brain)
+    except FileNotFoundError as error:
+        if re.fullmatch(PSEUDONYM + r"\.h5", Path(config.brain).name):
+            text = f"{error} A run folder does not tell where a person's brain lies: add --set brain=PATH."
+            raise FileNotFoundError(text) from None
+        raise
+
+
+@contextmanager
+def whole_or_none(out: Path, recording: Recording) -> Iterator[None]:
+    """Where a run fails before anything was recorded, leave the disk as it was; later, keep it and say so."""
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        yield
+    except BaseException as error:
+        if recording.written:
+            error.add_note(f"What was recorded until then is kept: '{out / 'recording.zarr'}'.")
+            raise
+        if out.is_dir():
+            clear_folder(out)
+        for folder in made:
+            with suppress(OSError):  # somebody else may have put something there
+                folder.rmdir()
+        raise
+
+
 def prepare_folder(out: Path) -> None:
     """An empty run folder; of an earlier run, only what a run writes is removed."""
     out.mkdir(parents=True, exist_ok=True)
+    clear_folder(out)
+
+
+def clear_folder(out: Path) -> None:
     for name in reversed(OWN):  # config.toml last, so that a removal that was cut short can be taken up
         place = out / name
         if place.is_dir():
@@ -206,11 +270,16 @@ def available_bytes() -> float:
 # what is written -----------------------------------------------------------------------------------------------
 
 
-def portable(config: Config, out: Path) -> Config:
-    """The config as it stands in the run folder: the path of the brain is seen from there."""
+def portable(config: Config, brain: Brain) -> Config:
+    """The config as it stands in the run folder: a path may name a person, so a brain of a file goes by its digest."""
     if config.brain == "default":
         return config
-    return config.model_copy(update={"brain": os.path.relpath(config.brain, out)})
+    return config.model_copy(update={"brain": f"sub-{pseudonym(config, brain)}.h5"})
+
+
+def pseudonym(config: Config, brain: Brain) -> str:
+    """What a brain is called in results, as a BIDS label: the same for the same content, and nobody's name."""
+    return "default" if config.brain == "default" else brain.digest()[:8]
 
 
 def provenance(brain: Brain, network: Network, config: Config) -> str:
@@ -222,7 +291,7 @@ def provenance(brain: Brain, network: Network, config: Config) -> str:
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "config_hash": config.hash,
         "network_hash": network.digest,
-        "brain": {"name": brain.name, "sha256": brain.digest()}
+        "brain": {"name": pseudonym(config, brain), "sha256": brain.digest()}
         | {key: brain.provenance[key] for key in told if key in brain.provenance},
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -241,31 +310,12 @@ def observe(config: Config, brain: Brain, recording: Recording, out: Path) -> tu
         state, taken = balloon.advance(state, rate, config.Recording.bin)
         scans.append(taken)
     bold = np.concatenate(scans)
-    write_bold(bold, brain, balloon, out)
+    write_bold(out / "bold", bold, brain.labels, balloon, pseudonym(config, brain))
     late = bold[round(ONSET_S / balloon.tr_s) :]
     if len(late) < MIN_SCANS or "rest" not in brain.bold or (np.ptp(late, axis=0) == 0).any():
         return len(bold), len(late), None
     recorded = functional_connectivity(brain.bold["rest"].data)
     return len(bold), len(late), fc_correlation(functional_connectivity(late), recorded)
-
-
-def write_bold(bold: np.ndarray, brain: Brain, balloon: Balloon, out: Path) -> None:
-    """Time series and their description, named and laid out as a BIDS derivative."""
-    label = "".join(c for c in brain.name if c.isascii() and c.isalnum()) or "brain"
-    stem = out / "bold" / f"sub-{label}_task-rest_desc-sim_timeseries"
-    stem.parent.mkdir()
-    rows = ["\t".join(brain.labels), *("\t".join(f"{x:.7g}" for x in scan) for scan in bold)]
-    write_file(stem.with_suffix(".tsv"), "\n".join(rows) + "\n")
-    about = {
-        "Description": "Simulated BOLD of each region, relative change of the signal at rest",
-        "RepetitionTime": balloon.tr_s,
-        "SamplingFrequency": 1 / balloon.tr_s,
-        "StartTime": balloon.tr_s,
-        "Units": "1",
-        "Model": {"name": "Balloon", "constants": balloon.constants},
-        "Use": "Research use only; not a medical device.",
-    }
-    write_file(stem.with_suffix(".json"), json.dumps(about, indent=2) + "\n")
 
 
 def extreme_populations(network: Network, statistics: Statistics) -> tuple[dict, dict]:

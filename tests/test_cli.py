@@ -20,7 +20,6 @@ import dtb.cli
 import dtb.schemas
 from dtb.brain_file import digest
 from dtb.cli import app
-from dtb.config import load_config
 from dtb.engine.recording import Recording
 
 REPOSITORY = Path(__file__).parents[1]
@@ -32,6 +31,7 @@ in_degree = 30
 threads = 1
 [Recording]
 spikes = ["*.E"]
+sonata = true
 membrane = ["Precentral_L"]
 [run]
 duration = 200
@@ -66,9 +66,11 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_all_its_files(finished):
     folder, _ = finished
-    stem = "bold/sub-default_task-rest_desc-sim_timeseries"
+    stem = "bold/sub-default/func/sub-default_task-rest_desc-sim_timeseries"
     files = {str(f.relative_to(folder)) for f in folder.rglob("*") if "recording.zarr" not in str(f) and f.is_file()}
-    assert files == {"config.toml", "summary.json", "provenance.json", f"{stem}.tsv", f"{stem}.json"}
+    expected = {"config.toml", "summary.json", "provenance.json", "spikes.h5", "bold/dataset_description.json"}
+    expected |= {"bold/README", "bold/.bidsignore"}
+    assert files == expected | {f"{stem}.tsv", f"{stem}.json"}
     assert len(Recording.open(folder / "recording.zarr").region_rate) == 200
 
 
@@ -102,8 +104,8 @@ def test_a_summary_names_the_populations_that_fire_least_and_most(finished):
 
 def test_the_bold_of_a_run_is_the_balloon_of_its_region_rates(finished):
     folder, _ = finished
-    table = np.genfromtxt(next(folder.glob("bold/*.tsv")), names=True, deletechars="")
-    about = json.loads(next(folder.glob("bold/*.json")).read_text())
+    table = np.genfromtxt(next(folder.glob("bold/**/*.tsv")), names=True, deletechars="")
+    about = json.loads(next(folder.glob("bold/sub-*/**/*.json")).read_text())
     assert table.dtype.names == dtb.default_brain().labels and about["RepetitionTime"] == 0.05
     rate = Recording.open(folder / "recording.zarr").region_rate
     expected = dtb.Balloon(tr_s=0.05).observe(rate, dt=1.0)
@@ -130,7 +132,12 @@ def test_nothing_in_a_run_folder_names_a_person_machine_or_place(config, tmp_pat
         content = file.read_bytes()
         assert not [c for c in canaries if c.encode() in content], file
         assert file.stat().st_mode & 0o077 == 0, f"{file} of a person's run is readable by others"
-    assert load_config(tmp_path / "run" / "config.toml").brain == str(brain)
+    again = invoke("run", tmp_path / "run" / "config.toml", "-o", tmp_path / "again")
+    assert again.exit_code == 3 and "add --set brain=PATH" in again.stderr
+    again = invoke("run", tmp_path / "run" / "config.toml", "-o", tmp_path / "again", "--set", f"brain={brain}")
+    assert again.exit_code == 0, again.output
+    first, second = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("run", "again"))
+    assert first["config_hash"] == second["config_hash"] and first["spike_digest"] == second["spike_digest"]
 
 
 def test_provenance_names_source_terms_and_use(finished):

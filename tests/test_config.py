@@ -164,7 +164,7 @@ def test_all_mistakes_are_told_at_once(written):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("Simulation.dt", "write TABLE.key=value"),
+        ("Simulation.dt", "Write TABLE.key=value"),
         ("Simulation.dt=0,1", "no TOML value"),
         ("Simulation.dtt=0.1", "--set Simulation.dtt: unknown key 'dtt'. Did you mean 'dt'"),
         ("Simulation.dt=0", "--set Simulation.dt: dt .* should be greater than 0"),

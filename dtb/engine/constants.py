@@ -105,7 +105,10 @@ def delay_steps(network: Network, projection: Projection, dt: float) -> np.ndarr
         )
     steps = np.maximum(np.rint(delay / dt), 1)
     if steps.max(initial=0) >= MAX_STEPS:
-        raise ValueError(f"a delay of {delay.max():.4g} ms is {steps.max():.0f} steps; limit {MAX_STEPS}. Raise dt.")
+        raise ValueError(
+            f"a delay of '{projection.name}' is {delay.max():.4g} ms, {steps.max():,.0f} steps; allowed are fewer than "
+            f"{MAX_STEPS:,}. Raise velocity in build_network, or dt in Simulation."
+        )
     return steps.astype(np.uint16)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -17,8 +18,10 @@ from dtb.network.neuron import RECEPTORS
 
 RATES = (True, "region", "population", False)
 MAX_POPULATIONS = 4096  # up to which rates = true keeps them, too; a voxel brain has 227,000
-COMMIT_EVERY = 10.0  # s of wall time: what a kill can cost beside the chunk in hand
+FLUSH_EVERY = 30.0  # s of wall time: what a kill can cost at most
+COMMIT_EVERY = 1.0  # s, for chunks that are full: each commit waits for the disk some dozen times
 BLOCK_ROWS = 2**14  # rows that `read_blocks` hands out at a time
+HELD_BYTES = 2**20  # of chunks that wait to be taken over together: few NumPy calls, and all of it in the cache
 
 
 class Activity(NamedTuple):
@@ -34,6 +37,10 @@ class Activity(NamedTuple):
     spike_step: np.ndarray
     spike_gid: np.ndarray
     fields: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        return self.counts.nbytes + self.spike_step.nbytes + self.spike_gid.nbytes + self.fields.nbytes
 
 
 class Recording:
@@ -52,6 +59,8 @@ class Recording:
         Neurons of each of these, evenly spaced.
     bin : float [ms]
         Over which rates are means; a whole number of steps. A bin that the run does not fill is not written.
+    sonata : bool
+        Also write the spikes as SONATA, when the recording is closed: to spikes.h5 beside the store.
     store : path or None
         A folder that does not exist yet; None keeps everything in memory.
 
@@ -76,6 +85,7 @@ class Recording:
         membrane: Sequence[str] = (),
         samples: int = 5,
         bin: float = 1.0,
+        sonata: bool = False,
         store: str | os.PathLike | None = None,
     ) -> None:
         if not any(rates is known or (isinstance(known, str) and rates == known) for known in RATES):
@@ -86,10 +96,16 @@ class Recording:
             raise ValueError(f"samples is {samples}. At least one neuron of each population is needed.")
         if not 0 < bin < float("inf"):
             raise ValueError(f"bin is {bin} ms. It must be above 0 and finite.")
+        if sonata and not spikes:
+            raise ValueError('sonata is a file of spikes, but spikes is empty. Name populations, such as ["*.E"].')
         self.rates, self.spikes, self.membrane = rates, tuple(spikes), tuple(membrane)
-        self.samples, self.bin, self.store = samples, bin, store
+        self.samples, self.bin, self.sonata, self.store = samples, bin, sonata, store
         self.populations = self.sampled = np.zeros(0, np.int64)
-        self.statistics: Statistics | None = None
+        self._statistics: Statistics | None = None
+        self._held: list[Activity] = []  # chunks handed over, not yet taken over
+        self._held_bytes = 0
+        self._uncommitted = False  # whether chunks were written that no manifest tells of
+        self._streams: list[Rates | Spikes | Membrane] = []
         self._root: zarr.Group | None = None
         self._rows: dict[str, int] | None = None  # of a recording that was opened
         self._network: Network | None = None  # while a simulation may hand over more
@@ -105,11 +121,13 @@ class Recording:
             if (network.digest, dt) != (self._network.digest, self._dt) or start_step not in (self._first, self._next):
                 raise ValueError("this recording holds another simulation, or another time of it. Make a new one.")
             return
+        if self.sonata and self.store is None:
+            raise ValueError("sonata is written beside the store, but store is None. Give it a path.")
         self.prepare(network, dt)
         self._store = Store(self.store, attributes(network, dt, start_step))
         self._root = self._store.root
         self._first = self._next = start_step
-        self.statistics = Statistics(network, dt)
+        self._statistics = Statistics(network, dt)
         self._streams = [
             part(self._store, network, self)
             for part, wanted in ((Rates, self.rates), (Spikes, self.spikes), (Membrane, self.membrane))
@@ -117,37 +135,75 @@ class Recording:
         ]
         self._network = network
         self._commit()
+        self._flushed = self._committed
 
     def prepare(self, network: Network, dt: float) -> None:
         """Find what was asked for in a network, or say what is not there; writes nothing."""
         width = round(self.bin / dt)
         if width < 1 or abs(width * dt - self.bin) > 1e-9 * self.bin:
             raise ValueError(f"bin is {self.bin} ms, not a whole number of steps of {dt} ms. Change bin or dt.")
-        self.populations = network.find_populations(self.spikes)
-        self.sampled = evenly_spaced(network, network.find_populations(self.membrane), self.samples)
+        found = {}
+        for key, names in (("spikes", self.spikes), ("membrane", self.membrane)):
+            try:
+                found[key] = network.find_populations(names)
+            except ValueError as error:
+                raise ValueError(f"{key} of Recording: {error}") from None
+        self.populations = found["spikes"]
+        self.sampled = evenly_spaced(network, found["membrane"], self.samples)
         self._dt, self._width = dt, width
 
     def append(self, activity: Activity) -> None:
         """Take over a chunk; chunks come in order and without a gap."""
-        if self._network is None or self.statistics is None:
+        if self._network is None:
             raise ValueError("this recording belongs to no simulation yet. Pass it to Simulation.run.")
         if activity.start != self._next:
             raise ValueError(f"a chunk starts at step {activity.start}, but step {self._next} is due.")
         self._next += len(activity.counts)
-        self.statistics.append(activity)
-        wrote = [part.append(activity) for part in self._streams]
-        if time.monotonic() - self._committed > COMMIT_EVERY:
+        self._held.append(activity)
+        self._held_bytes += activity.nbytes
+        if time.monotonic() - self._flushed > FLUSH_EVERY:
             self.flush()
-        elif any(wrote):
-            self._commit()
+        elif self._held_bytes >= HELD_BYTES:
+            self._take()
 
     def flush(self) -> None:
         """Bring to the disk all that was recorded, but for a bin that is not full."""
         if self._network is None:
             return
-        wrote = [part.stream.flush() for part in self._streams]
-        if any(wrote):
-            self._commit()
+        self._take()
+        with self._or_never_again():
+            for part in self._streams:
+                self._uncommitted |= part.stream.flush()
+            if self._uncommitted:
+                self._commit()
+            self._flushed = time.monotonic()
+
+    def _take(self) -> None:
+        """Take over the chunks that wait, as one."""
+        if not self._held or self._statistics is None:
+            return
+        held, self._held, self._held_bytes = self._held, [], 0
+        activity = held[0]
+        if len(held) > 1:
+            _, *arrays = zip(*held, strict=True)
+            activity = Activity(held[0].start, *map(np.concatenate, arrays))
+        with self._or_never_again():
+            self._statistics.append(activity)
+            for part in self._streams:
+                self._uncommitted |= part.append(activity)
+            if self._uncommitted and time.monotonic() - self._committed > COMMIT_EVERY:
+                self._commit()
+
+    @contextmanager
+    def _or_never_again(self) -> Iterator[None]:
+        """After a failed write, such as on a full disk, tell of the chunks before it if possible, and take no more."""
+        try:
+            yield
+        except BaseException:
+            self._network = None
+            with suppress(OSError):
+                self._store.commit()
+            raise
 
     def close(self) -> None:
         """Flush, and say in the manifest that this is all. Nothing more can be recorded."""
@@ -155,9 +211,14 @@ class Recording:
             self.flush()
             self._store.commit(closed=True)
             self._rows, self._network = dict(self._store.rows), None
+            if self.sonata and self._store.path is not None:
+                from dtb.engine.sonata import write_sonata
+
+                write_sonata(self, self._store.path.with_name("spikes.h5"))
 
     def _commit(self) -> None:
         self._store.commit()
+        self._uncommitted = False
         self._committed = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -165,6 +226,17 @@ class Recording:
 
     def __exit__(self, *error) -> None:
         self.close()
+
+    @property
+    def written(self) -> bool:
+        """Whether anything of what was recorded is on the disk for good."""
+        return any(self._store.committed.get(name) for part in self._streams for name in part.stream.arrays)
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Of all that was recorded so far; None before the first run."""
+        self._take()
+        return self._statistics
 
     # what was kept ---------------------------------------------------------------------------------------------
 
@@ -272,20 +344,21 @@ class Spikes:
     """Every spike of chosen populations."""
 
     def __init__(self, store: Store, network: Network, recording: Recording) -> None:
-        self.first_gid, self.dt = network.first_gid, recording._dt
-        self.wanted = np.zeros(network.n_populations, bool)
-        self.wanted[recording.populations] = True
+        self.dt = recording._dt
+        wanted = np.zeros(network.n_populations, np.int8)
+        wanted[recording.populations] = 1
+        edges = np.flatnonzero(np.diff(wanted, prepend=0, append=0))  # where runs of chosen populations begin and end
+        self.edges = network.first_gid[edges]
         names = [network.population_name(int(p)) for p in recording.populations]
         store.write("spike_population", np.array(names), ("spike_population",))
-        for name, values in (("first_gid", self.first_gid[:-1]), ("n_neurons", np.diff(self.first_gid))):
+        for name, values in (("first_gid", network.first_gid[:-1]), ("n_neurons", np.diff(network.first_gid))):
             store.write(f"spike_population_{name}", values[recording.populations], ("spike_population",))
         columns = {"spike_time": Column("float64", (), ("spike",), {"units": "ms"})}
         columns["spike_gid"] = Column("uint64", (), ("spike",), {"long_name": "global number of the neuron"})
         self.stream = store.stream(columns)
 
     def append(self, activity: Activity) -> bool:
-        population = np.searchsorted(self.first_gid, activity.spike_gid, side="right") - 1
-        keep = self.wanted[population]
+        keep = np.searchsorted(self.edges, activity.spike_gid, side="right") % 2 == 1
         gid = activity.spike_gid[keep].astype(np.uint64)
         return self.stream.append({"spike_time": activity.spike_step[keep] * self.dt, "spike_gid": gid})
 

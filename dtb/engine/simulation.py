@@ -315,7 +315,7 @@ def _check_known(what: str, value: str, known: tuple[str, ...]) -> None:
     if value in known:
         return
     if (what, value) == ("backend", "cuda"):
-        raise ValueError("backend 'cuda' is not part of this version. Known: cpu, reference.")
+        raise ValueError("backend 'cuda' is not part of this version. Known: cpu, reference. Set backend = \"cpu\".")
     near = difflib.get_close_matches(str(value), known, 1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise ValueError(f"unknown {what} '{value}'. Known: {', '.join(known)}.{hint}")

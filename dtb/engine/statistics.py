@@ -38,6 +38,9 @@ class Statistics:
     """
 
     def __init__(self, network: Network, dt: float) -> None:
+        from dtb.engine.statistics_kernel import add_intervals
+
+        self._add_intervals = add_intervals
         self.network, self.dt = network, dt
         self.steps = 0
         self.population_spikes = np.zeros(network.n_populations, np.int64)
@@ -54,8 +57,11 @@ class Statistics:
         """Add a chunk. Its spikes must hold all those of the sample, and may hold others."""
         self.population_spikes += activity.counts.sum(axis=0, dtype=np.int64)
         self._add_counts(activity.counts.sum(axis=1, dtype=np.int64), activity.start)
-        keep = (activity.spike_gid % self.stride == 0) & (activity.spike_step >= self._settle)
-        self._add_intervals(activity.spike_step[keep], activity.spike_gid[keep] // self.stride)
+        neuron = activity.spike_gid // self.stride  # NumPy divides quickly, but takes long over a remainder
+        keep = neuron * self.stride == activity.spike_gid
+        if activity.start < self._settle:
+            keep &= activity.spike_step >= self._settle
+        self._add_intervals(activity.spike_step[keep], neuron[keep], self._last, self._n, self._sum, self._squares)
         self.steps += len(activity.counts)
 
     def _add_counts(self, total: np.ndarray, start: int) -> None:
@@ -71,17 +77,6 @@ class Statistics:
         self._bin_squares += sum(n * n for n in sums.tolist())
         self._part += int(running[-1] - (running[ends[-1]] if len(ends) else 0))
         self._in_part = (self._in_part + len(total)) % self._width
-
-    def _add_intervals(self, step: np.ndarray, neuron: np.ndarray) -> None:
-        order = np.argsort(neuron, kind="stable")  # they come in the order of steps
-        step, neuron = step[order], neuron[order]
-        first = np.diff(neuron, prepend=-1) != 0
-        before = np.where(first, self._last[neuron], np.roll(step, 1))
-        interval = np.where(before >= 0, step - before, 0)
-        last = np.append(first[1:], True)[: len(first)]
-        self._last[neuron[last]] = step[last]
-        for into, values in ((self._n, np.ones_like(step)), (self._sum, interval), (self._squares, interval**2)):
-            np.add.at(into, neuron, values)
 
     # results ---------------------------------------------------------------------------------------------------
 

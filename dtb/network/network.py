@@ -6,6 +6,7 @@ A Network is a few tables over regions, classes and region pairs. It holds nothi
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -185,8 +186,12 @@ class Network:
             columns = [known[cell]] if cell in known else range(len(known)) if cell == "" else []
             hits = [p for r in rows for k in columns if (p := int(self.population_index[r, k])) >= 0]
             if not hits:
+                names = [*regions, *(f"{region}.{cell}" for region in (*regions, "*") for cell in known)][:20_000]
+                lower = {candidate.lower(): candidate for candidate in names}
+                near = difflib.get_close_matches(str(name).lower(), lower, 1)
+                hint = f" Did you mean '{lower[near[0]]}'?" if near else ""
                 raise ValueError(
-                    f"no population '{name}'. Names are REGION.CLASS, REGION or *.CLASS, with regions such as "
+                    f"no population '{name}'.{hint} Names are REGION.CLASS, REGION or *.CLASS, with regions such as "
                     f"'{self.regions[0]}' and classes {', '.join(known)}."
                 )
             found += hits

@@ -197,6 +197,8 @@ from tests.engine.test_recording import DT, network_of
 from dtb.engine.recording import Activity, Recording
 import dtb.engine.store as store
 store.CHUNK_BYTES = 4 * 6 * 64                                        # 64 rows a chunk, so that many are written
+recording.HELD_BYTES = 1                                              # none of them waits to be written with others
+recording.COMMIT_EVERY = 0                                            # or to be committed with them
 net = network_of(3)
 r = Recording(store={path!r}, bin=DT)
 r.bind(net, DT, 0)
