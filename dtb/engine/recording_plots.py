@@ -102,11 +102,11 @@ def raster(
     shade = np.array([colours[name] for name in order])[place[spikes.owner[keep]]] if keep.any() else None
     with themed():
         ax = axes(ax)
-        # A mark a row high, however many rows there are; half a point wide, so that bursts do not become a wall.
+        # A mark a row high where rows are few, and two points where they are many: less is not seen.
         height = 72 * ax.figure.get_figheight() * ax.get_position().height / max(1, len(place))
-        size = max(1.2, height) ** 2
+        size = max(2.0, height) ** 2
         at = spikes.time[keep] / 1000
-        ax.scatter(at, row[spikes.owner[keep]], s=size, c=shade, marker="|", linewidths=0.6, rasterized=True)
+        ax.scatter(at, row[spikes.owner[keep]], s=size, c=shade, marker="|", linewidths=0.8, rasterized=True)
         ax.set(xlim=(start / 1000, stop / 1000), ylim=(-0.5, max(1, len(place)) - 0.5))
         ax.set(xlabel="time [s]", ylabel=f"neuron (1 to {len(place):,})", yticks=[])
     return ax
@@ -201,7 +201,7 @@ def rate_distribution(recording: Recording, ax: Axes | None, settle: float) -> A
         edges = np.linspace(0, max(1.0, rate.max(initial=0) * 1.02), 41)
         for k, name in enumerate(known):
             mine = rate[kind == k]
-            label = f"{name}: mean {mine.mean():.1f}, {np.mean(mine == 0):.0%} silent"
+            label = f"{name}: mean {mine.mean():.1f}, {100 * np.mean(mine == 0):.0f} % silent"
             ax.hist(mine, edges, weights=share_of(mine), histtype="step", lw=1.4, color=colour[name], label=label)
         ax.set(xlabel="rate of a neuron [spikes/s]", ylabel="share of neurons", xlim=(0, edges[-1]))
         ax.set_ylim(0, ax.get_ylim()[1] * 1.25)
