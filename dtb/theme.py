@@ -45,6 +45,7 @@ STYLE = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "svg.fonttype": "path",
+    "svg.hashsalt": "dtb",  # the same drawing is the same file
 }
 
 

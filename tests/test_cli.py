@@ -68,7 +68,9 @@ def test_a_run_leaves_all_its_files(finished):
     folder, _ = finished
     stem = "bold/sub-default_task-rest_desc-sim_timeseries"
     files = {str(f.relative_to(folder)) for f in folder.rglob("*") if "recording.zarr" not in str(f) and f.is_file()}
-    assert files == {"config.toml", "summary.json", "provenance.json", f"{stem}.tsv", f"{stem}.json"}
+    assert files == {
+        "config.toml", "summary.json", "provenance.json", "report.html", f"{stem}.tsv", f"{stem}.json"
+    }  # fmt: skip
     assert len(Recording.open(folder / "recording.zarr").region_rate) == 200
 
 
@@ -100,7 +102,9 @@ def test_the_bold_of_a_run_is_the_balloon_of_its_region_rates(finished):
 
 def test_a_run_folder_runs_again_to_the_same_digests(finished, tmp_path):
     folder, _ = finished
-    result = invoke("run", folder / "config.toml", "-o", tmp_path / "again", "--set", "Simulation.threads=2")
+    result = invoke(
+        "run", folder / "config.toml", "-o", tmp_path / "again", "--no-report", "--set", "Simulation.threads=2"
+    )
     assert result.exit_code == 0, result.output
     first, again = (json.loads((f / "summary.json").read_text()) for f in (folder, tmp_path / "again"))
     assert all(first[key] == again[key] for key in ("spike_digest", "state_digest", "spikes", "network_hash"))
@@ -130,6 +134,7 @@ def test_provenance_names_source_terms_and_use(finished):
 def test_ctrl_c_keeps_what_was_recorded(config, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "dtb.cli", "run", str(config), "-o", str(out), "--set", "run.duration=1e7"]
+    command.append("--no-report")
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (out / "recording.zarr" / "region_rate" / "c.0.0").exists() and time.monotonic() < deadline:
@@ -145,9 +150,8 @@ def test_ctrl_c_keeps_what_was_recorded(config, tmp_path):
 def test_checkpoints_that_do_not_exist_yet_are_not_promised(config, tmp_path):
     result = invoke("run", config, "-o", tmp_path / "run", "--resume")
     assert result.exit_code == 2 and "checkpoints" in result.stderr
-    result = invoke(
-        "run", config, "-o", tmp_path / "run", "--set", "run.checkpoint_every=60", "--set", "run.duration=10"
-    )
+    few = ("--no-report", "--set", "run.checkpoint_every=60", "--set", "run.duration=10")
+    result = invoke("run", config, "-o", tmp_path / "run", *few)
     assert result.exit_code == 0 and "no checkpoints yet" in result.stderr
 
 
@@ -156,7 +160,7 @@ def test_checkpoints_that_do_not_exist_yet_are_not_promised(config, tmp_path):
 
 def test_an_existing_folder_is_replaced_only_by_force_and_only_if_it_is_a_run(config, tmp_path):
     out = tmp_path / "run"
-    few = ("--set", "run.duration=10")
+    few = ("--no-report", "--set", "run.duration=10")
     assert invoke("run", config, "-o", out, *few).exit_code == 0
     (out / "notes.txt").write_text("mine")
     refused = invoke("run", config, "-o", out, *few)
@@ -265,7 +269,7 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch,
 def test_a_run_says_where_its_results_go_when_nothing_is_said(config, tmp_path):
     os.chdir(tmp_path)
     try:
-        assert invoke("run", config, "--set", "run.duration=10").exit_code == 0
+        assert invoke("run", config, "--no-report", "--set", "run.duration=10").exit_code == 0
     finally:
         os.chdir(REPOSITORY)
     assert (tmp_path / "runs" / "c" / "summary.json").exists()

@@ -76,19 +76,19 @@ def connectome(run: Run) -> Plate:
             node_kwargs={"edgecolors": "white", "linewidths": 0.4},
             display_mode="lyrz",
             figure=figure,
-            axes=(0, 0, 0.92, 1),
+            axes=(0, 0, 0.9, 1),
             annotate=False,
             colorbar=False,
         )
         display.annotate(size=8, color=MUTED)
-        ax = figure.add_axes((0.935, 0.14, 0.012, 0.62))
+        ax = figure.add_axes((0.925, 0.12, 0.012, 0.76))
         top = float(weight.max() / weight.min()) if len(weight) else 1.0
         bar = figure.colorbar(ScalarMappable(LogNorm(1, max(top, 1.01)), edge_map()), cax=ax)
         bar.set_ticks([t for t in (1, 2, 5, 10, 20, 50, 100, 1000) if t <= top], minor=False)
         bar.ax.minorticks_off()
         bar.ax.yaxis.set_major_formatter("{x:g}×")
         bar.outline.set_edgecolor(GRID)
-        figure.text(0.998, 0.79, "weight, of the\nweakest shown", ha="right", size=8)
+        bar.set_label("weight, relative to the weakest shown", size=8)
         reach = f"{weight.max() / weight.min():,.3g}-fold" if len(weight) else "not at all"
         return plate(
             figure,

@@ -31,7 +31,7 @@ CURRENT_COLOURS = {
 
 
 def firing(run: Run) -> Iterator[Plate | Note]:
-    if run.recording.span[1] <= run.recording.span[0]:
+    if not run.summary.biological_s:
         yield Note("Nothing was simulated, so nothing fired.")
         return
     spikes = any(name in run.recording for name in ("raster_gid", "spike_gid"))
@@ -120,13 +120,15 @@ def rates_over_time(run: Run) -> Plate:
         highest = ax.get_ylim()[1]
         ax.set_ylim(0, highest * 1.15)
         begin, end = run.recording.span
-        if end - begin > 2 * SETTLE:
+        left_out = end - begin > SETTLE
+        if left_out:
             ax.axvspan(begin / 1000, (begin + SETTLE) / 1000, color=GRID, alpha=0.6, lw=0, zorder=0)
     return plate(
         figure,
         "Mean rate of each cell class over the whole run.",
-        "Mean rate of each cell class over the whole run. Grey: the first 2 s, which irregularity and synchrony leave "
-        "out, because a run starts with silent synapses. A rate that drifts afterwards has not settled.",
+        "Mean rate of each cell class over the whole run. It starts with silent synapses"
+        + (", so the first 2 s (grey) are left out of irregularity and synchrony" if left_out else "")
+        + ". A rate that still drifts at the end has not settled.",
         vector=True,
     )
 
@@ -135,7 +137,7 @@ def mean_rates(run: Run) -> tuple[dict[str, np.ndarray], bool]:
     """Mean rate (region,) of each class, NaN where a region has none of it, or of all neurons; and whether by class."""
     recording, n = run.recording, run.brain.n_regions
     begin, end = recording.span
-    skip = round(SETTLE / recording.bin) if end - begin > 2 * SETTLE else 0
+    skip = round(SETTLE / recording.bin) if end - begin > SETTLE else 0
     if "population_rate" in recording:
         mean = mean_after(recording, "population_rate", skip)
         classes = [c.name for c in run.network.classes]

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dtb.theme import themed
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -73,15 +75,16 @@ class Section:
 def plate(figure: Figure, alt: str, caption: str, vector: bool = False) -> Plate:
     """A matplotlib figure as a picture inside the page: as SVG if that is asked for and small, else as PNG."""
     picture = ""
-    if vector:
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-        if drawn.tell() <= MAX_VECTOR:
-            picture = data_uri("image/svg+xml", drawn.getvalue())
-    if not picture:
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None}, pil_kwargs={"optimize": True})
-        picture = data_uri("image/png", drawn.getvalue())
+    with themed():
+        if vector:
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+            if drawn.tell() <= MAX_VECTOR:
+                picture = data_uri("image/svg+xml", drawn.getvalue())
+        if not picture:
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None})
+            picture = data_uri("image/png", drawn.getvalue())
     figure.clear()
     return Plate(picture, alt, caption)
 

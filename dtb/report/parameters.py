@@ -12,30 +12,30 @@ from dtb.report.folder import Run
 from dtb.report.page import Table
 
 REFERENCES = {  # what a table calls it → where it is found
-    "Lu 2024": "Lu, Du, Wang et al. (2024). Simulation and assimilation of the digital human brain. Nature "
+    "Lu NCS 2024": "Lu, Du, Wang et al. (2024). Simulation and assimilation of the digital human brain. Nature "
     "Computational Science 4:890. Numbers from the released code, DTB-consortium/Digital_twin_brain-open, and from "
     "Extended Data Table 4.",
-    "Lu 2024 b": "Lu et al. (2024). National Science Review 11:nwae080. Numbers from the code, lepodl/DetailedDTB.",
+    "Lu NSR 2024": "Lu et al. (2024). National Science Review 11:nwae080. Numbers from the code, lepodl/DetailedDTB.",
     "Du 2012": "Du, Vegh & Reutens (2012). PLoS Computational Biology 8:e1002666, after Binzegger, Douglas & Martin "
     "(2004), Journal of Neuroscience 24:8441.",
     "Friston 2003": "Friston, Harrison & Penny (2003). Dynamic causal modelling. NeuroImage 19:1273, prior means.",
     "Lemaréchal 2022": "Lemaréchal, Jedynak, Trebaul et al. (2022). A brain atlas of axonal and synaptic delays based "
     "on modelling of cortico-cortical evoked potentials. Brain 145:1653.",
 }
-CELL_SOURCES = {"release2024": "Lu 2024", "nsr2023": "Lu 2024 b"}
+CELL_SOURCES = {"release2024": "Lu NCS 2024", "nsr2023": "Lu NSR 2024"}
 # What the release ships fires at 3 spikes/s; see dtb/network/neuron.py.
-RAISED = "ours: raised from 400 ± 150 pA of Lu 2024 to fire at 7 to 8 spikes/s with CV 1"
-CIRCUITS = {"ei": "Lu 2024: 4 local E, 1 local I, 2 long-range E in 7 inputs", "column": "Du 2012"}
+RAISED = "ours: raised from 400 ± 150 pA of Lu NCS 2024 to fire at 7 to 8 spikes/s with CV 1"
+CIRCUITS = {"ei": "Lu NCS 2024: 4 local E, 1 local I, 2 long-range E in 7 inputs", "column": "Du 2012"}
 DEFAULT_SOURCES = {  # of a value that is the default; what each rests on
-    "in_degree": "order of the model of Lu 2024",
+    "in_degree": "order of the model of Lu NCS 2024",
     "velocity": "order of human cortico-cortical axons, Lemaréchal 2022",
-    "local_delay": "one step of Lu 2024, which has no other delay",
-    "dt": "Lu 2024",
-    "integrator": "ours: stable at 1 ms; explicit in Lu 2024",
+    "local_delay": "one step of Lu NCS 2024, which has no other delay",
+    "dt": "Lu NCS 2024",
+    "integrator": "ours: stable at 1 ms; explicit in Lu NCS 2024",
 }
 BALLOON_SOURCES = {
     "friston2003": dict.fromkeys(SETS["friston2003"], "Friston 2003") | {"epsilon": "ours: 3 % BOLD at 10 spikes/s"},
-    "release2024": dict.fromkeys(SETS["release2024"], "Lu 2024"),
+    "release2024": dict.fromkeys(SETS["release2024"], "Lu NCS 2024"),
 }
 BALLOON_ABOUT = {
     "kappa": ("κ", "decay of the vasodilatory signal", "1/s"),
@@ -56,7 +56,7 @@ def parameters(run: Run) -> list[Table]:
     tables = [model(run), *cells(run), *balloon(run)]
     told = " ".join(cell for table in tables for row in table.rows for cell in row)
     told += " ".join(table.caption for table in tables)
-    cited = [(name, text) for name, text in REFERENCES.items() if re.search(rf"{name}(?! b)", told)]
+    cited = [(name, text) for name, text in REFERENCES.items() if name in told]
     return [*tables, Table("Sources named above.", ("name", "reference"), cited)]
 
 
@@ -68,7 +68,7 @@ def model(run: Run) -> Table:
         for key, value in table.keywords().items():
             meaning, unit = split_unit(TABLES[name].model_fields[key].description or "")
             rows.append((f"{name}.{key}", shown(value), unit, meaning, source(run, name, key, value)))
-    rows.append(("weights", "uniform, 0 to 1", "", "of a synapse, in units of activation", "Lu 2024"))
+    rows.append(("weights", "uniform, 0 to 1", "", "of a synapse, in units of activation", "Lu NCS 2024"))
     return Table("Network and simulation, as resolved from the config.", HEAD, rows, frozenset({1}))
 
 

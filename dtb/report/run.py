@@ -96,11 +96,11 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
         (*compact(s.neurons), "neurons"),
         (*compact(s.synapses), "synapses"),
         (f"{s.biological_s:g}", "s", "simulated time"),
-        (number(s.realtime_factor, ".3g"), "s per simulated s", "speed"),
+        (number(s.realtime_factor, ".3g"), "s", "of wall time per simulated s"),
         (number(s.mean_rate_hz, ".2f"), "spikes/s", "mean rate of a neuron"),
-        (number(s.isi_cv, ".2f"), "", "irregularity (ISI CV)"),
+        (number(s.isi_cv, ".2f"), "", "ISI CV: irregularity"),
         (number(s.synchrony, ".1f"), "", "synchrony"),
-        (fc, "not a fit" if s.fc_correlation is not None else "", "r with recorded FC"),
+        (fc, "", "r with recorded FC, not a fit"),
     ]
 
 

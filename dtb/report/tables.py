@@ -12,7 +12,7 @@ from dtb.report.page import Listing, Note, Table
 
 SATURATED = 100.0  # spikes/s: far above what cortical populations sustain
 NOT_MEASURED = "–"
-WITHIN, OUTSIDE = "✓ within", "✗ outside"
+WITHIN, OUTSIDE = "✓\N{NO-BREAK SPACE}within", "✗\N{NO-BREAK SPACE}outside"
 
 
 class Measure(NamedTuple):
@@ -27,7 +27,7 @@ class Measure(NamedTuple):
 
     @property
     def row(self) -> tuple[str, ...]:
-        value = NOT_MEASURED if self.value is None else f"{self.value:,.4g}"
+        value = NOT_MEASURED if self.value is None else f"{self.value:,.3g}"
         return self.name, value, self.unit, self.expected, self.verdict, self.about
 
     @property
@@ -134,8 +134,8 @@ def performance(run: Run, report_s: float | None) -> list[Table]:
     cost = Table(
         f"Where the time went: wall time on {summary.threads} thread{'s' * (summary.threads != 1)} of "
         f"{summary.device}, backend {summary.backend}. Indented rows are parts of the row above. Neuron-steps: "
-        f"{updates:,}; synaptic events: {events:,}. Each of the last two columns divides the whole wall time by one of the counts: they are "
-        "not to be added up.",
+        f"{updates:,}; synaptic events: {events:,}. Each of the last two columns divides the whole "
+        "wall time by one of the counts: they are not to be added up.",
         ("phase", "what", "wall [s]", "%", "ns per neuron-step", "ns per synaptic event"),
         rows,
         frozenset({2, 3, 4, 5}),
