@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
 
 # Okabe & Ito (2008), Color Universal Design; Wong (2011), Nature Methods 8:441. Excitation warm, inhibition blue.
 EXCITATORY = ("#D55E00", "#E69F00", "#8A3B00", "#B8860B")
@@ -16,7 +20,7 @@ INK, MUTED, GRID = "#1F2933", "#5B6770", "#DDE3E8"
 REGION_MAP, REGION_SPAN = "viridis", (0.0, 0.9)  # its yellow end is lost on white paper
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 
-STYLE = {
+STYLE: Any = {  # matplotlib's type of it names every setting that a version knows
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # matplotlib brings it, so figures look the same everywhere
     "font.size": 9,
@@ -56,6 +60,28 @@ def themed() -> Iterator[None]:
 
     with mpl.rc_context(STYLE):
         yield
+
+
+def log_ticks(axis: Axis, form: str | None = None) -> None:
+    """Numbers at the powers of ten of a log axis: 10⁻³, or by a format such as "{:g}"; mathtext is off, see STYLE."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    def label(value: float, position: int | None) -> str:
+        return power_of_ten(value) if form is None else form.format(value)
+
+    axis.set_major_formatter(FuncFormatter(label))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def power_of_ten(value: float) -> str:
+    """1e-3 as people write it.
+
+    Examples
+    --------
+    >>> power_of_ten(1e-3)
+    '10⁻³'
+    """
+    return "10" + str(round(np.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def class_colours(names: Sequence[str]) -> dict[str, str]:

@@ -228,9 +228,8 @@ class Recording(Views):
         if self._next > self._first:
             return begin, self._next * self._dt
         widths = {"time": self.bin} | dict.fromkeys(("membrane_time", "raster_time", "spike_time"), self._dt)
-        ends = [
-            float(self._array(n)[self._length(n) - 1]) + w for n, w in widths.items() if n in root and self._length(n)
-        ]
+        last = {name: self._length(name) - 1 for name in widths if name in root}
+        ends = [float(np.asarray(self._array(name)[n])) + widths[name] for name, n in last.items() if n >= 0]
         return begin, max(ends, default=begin)
 
     @property

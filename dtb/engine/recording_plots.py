@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dtb.theme import DIVERGING, INK, class_colours, region_colours, themed
+from dtb.theme import DIVERGING, INK, class_colours, log_ticks, region_colours, themed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +103,7 @@ def raster(
     with themed():
         ax = axes(ax)
         # A mark a row high where rows are few, and two points where they are many: less is not seen.
-        height = 72 * ax.figure.get_figheight() * ax.get_position().height / max(1, len(place))
+        height = ax.get_window_extent().height * 72 / ax.figure.dpi / max(1, len(place))  # points
         size = max(2.0, height) ** 2
         at = spikes.time[keep] / 1000
         ax.scatter(at, row[spikes.owner[keep]], s=size, c=shade, marker="|", linewidths=0.8, rasterized=True)
@@ -176,12 +176,13 @@ def isi(recording: Recording, ax: Axes | None, settle: float) -> Axes:
     with themed():
         ax = axes(ax)
         if len(gap):
-            edges = np.geomspace(gap.min() * 0.9, gap.max() * 1.1, 50)
+            edges = np.geomspace(gap.min() * 0.9, gap.max() * 1.1, 50).tolist()
             for k, name in enumerate(known):
                 mine = gap[kind[owner] == k]
                 label = f"{name}: {len(mine):,} intervals"
                 ax.hist(mine, edges, weights=share_of(mine), histtype="step", lw=1.4, color=colour[name], label=label)
             ax.set_xscale("log")
+            log_ticks(ax.xaxis, "{:,.0f}")
             ax.legend(loc="upper left")
         ax.set(xlabel="interval between spikes [ms]", ylabel="share of intervals")
         ax.set_ylim(0, ax.get_ylim()[1] * 1.25)
@@ -198,7 +199,7 @@ def rate_distribution(recording: Recording, ax: Axes | None, settle: float) -> A
     colour = class_colours(known)
     with themed():
         ax = axes(ax)
-        edges = np.linspace(0, max(1.0, rate.max(initial=0) * 1.02), 41)
+        edges = np.linspace(0, max(1.0, rate.max(initial=0) * 1.02), 41).tolist()
         for k, name in enumerate(known):
             mine = rate[kind == k]
             label = f"{name}: mean {mine.mean():.1f}, {100 * np.mean(mine == 0):.0f} % silent"

@@ -13,7 +13,7 @@ from dtb.report.brain_figures import mark_sides
 from dtb.report.folder import MAX_FC_REGIONS, Run
 from dtb.report.page import Note, Plate, Table, blank, plate
 from dtb.run import MIN_SCANS, ONSET_S
-from dtb.theme import DIVERGING, EMPIRICAL, INK, NULL, SIMULATED, themed
+from dtb.theme import DIVERGING, EMPIRICAL, INK, NULL, SIMULATED, log_ticks, themed
 
 SHUFFLES = 10_000
 SEGMENT_S = 60.0  # of Welch's method: its lowest frequency is 1 / 60 s, below the band of resting-state BOLD
@@ -49,7 +49,7 @@ def carpets(run: Run) -> Plate:
     left_out = len(late) < len(mine)
     panels = [(late[:, rows], (np.arange(len(mine) - len(late), len(mine)) + 1) * tr_s, "Simulated")]
     span_s = len(late) * tr_s
-    if run.recorded is not None and run.brain.n_regions:
+    if run.recorded is not None:
         own = run.recorded
         n = min(len(own.data), max(2, round(span_s / own.tr_s)))
         panels.append((own.data[:n][:, rows].astype(float), np.arange(n) * own.tr_s, "Recorded from this person"))
@@ -62,11 +62,9 @@ def carpets(run: Run) -> Plate:
             ax.set_title(title)
     start = f"the first {onset} scans ({ONSET_S:g} s), in which BOLD rises from rest, left out" if left_out else ""
     start = start or f"shorter than the {ONSET_S:g} s in which BOLD rises from rest, so it shows little else"
-    below = (
-        f" Below: as many seconds of the person’s own resting scan (TR {run.recorded.tr_s:g} s)."
-        if len(panels) > 1
-        else ""
-    )
+    below = ""
+    if run.recorded is not None:
+        below = f" Below: as many seconds of the person’s own resting scan (TR {run.recorded.tr_s:g} s)."
     return plate(
         figure,
         "Carpet plot of simulated BOLD, and of the recorded one if there is one.",
@@ -91,6 +89,8 @@ def spectra(run: Run) -> Plate:
             ax.plot(frequency, middle, color=colour, label=f"{name}, {len(data):,} scans")
         ax.axvspan(*REST_BAND, color=INK, alpha=0.05, lw=0)
         ax.set(xscale="log", yscale="log", xlabel="frequency [Hz]", ylabel="share of variance [1/Hz]")
+        log_ticks(ax.xaxis, "{:g}")
+        log_ticks(ax.yaxis)
         ax.legend(loc="lower left")
     return plate(
         figure,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dtb.report.folder import Run
-from dtb.report.page import WIDTH, Note, Plate, blank, plate
-from dtb.theme import GRID, INK, MUTED, SEQUENTIAL, class_colours, region_colours, themed
+from dtb.report.page import Note, Plate, blank, plate
+from dtb.theme import GRID, INK, MUTED, SEQUENTIAL, class_colours, log_ticks, region_colours, themed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,7 +111,8 @@ def matrix_and_delays(run: Run) -> Plate:
         positive = matrix[matrix > 0]
         norm = LogNorm(max(positive.min(), positive.max() * 1e-5), positive.max())
         image = left.imshow(np.ma.masked_equal(matrix, 0), norm=norm, cmap=SEQUENTIAL, interpolation="nearest")
-        figure.colorbar(image, ax=left, shrink=0.75, pad=0.02, label="share of a region's long-range input")
+        bar = figure.colorbar(image, ax=left, shrink=0.75, pad=0.02, label="share of a region’s long-range input")
+        log_ticks(bar.ax.yaxis)
         mark_sides(left, run, len(matrix))
         left.set_title("Tracts")
         delay, share = delays(run)
@@ -126,7 +127,7 @@ def matrix_and_delays(run: Run) -> Plate:
         figure,
         "Matrix of tract weights between regions, and a histogram of conduction delays.",
         "Left: who feeds whom. Each row is a region that receives, each column one that sends; the colour is the share "
-        "of the receiver's long-range synapses (rows add up to 1; white: no tract). Regions are ordered by hemisphere, "
+        "of the receiver’s long-range synapses (rows add up to 1; white: no tract). Regions are ordered by hemisphere, "
         "in each the cortex before the rest and back before front. Right: delays of long-range synapses, tract length "
         f"over a velocity of {velocity:g} mm/ms, weighted by the number of synapses; synapses within a region take "
         f"{local:g} ms. One velocity for all tracts is a simplification.",
@@ -256,6 +257,3 @@ def on_brain(run: Run, rows: dict[str, np.ndarray], unit: str, alt: str, caption
         bar.set_label(unit)
         bar.outline.set_edgecolor(GRID)
         return plate(figure, alt, caption)
-
-
-__all__ = ["NOT_IN_GLASS", "WIDTH", "in_glass", "markers", "on_brain", "structure"]

@@ -153,7 +153,7 @@ def mean_rates(run: Run) -> tuple[dict[str, np.ndarray], bool]:
 
 def mean_after(recording, name: str, skip: int) -> np.ndarray:
     """(column,) float64: mean over the rows of an array after the first ones."""
-    total, rows, seen = 0.0, 0, 0
+    total, rows, seen = np.zeros(1), 0, 0
     for block in recording.read_blocks(name):
         late = block[max(0, skip - seen) :]
         total, rows, seen = total + late.sum(axis=0, dtype=np.float64), rows + len(late), seen + len(block)
@@ -228,7 +228,7 @@ def distributions(run: Run) -> Plate:
             label = f"{name}: mean {mine.mean():.2f}" if len(mine) else f"{name}: too few spikes"
             right.hist(mine, edges, weights=share_of(mine), histtype="step", lw=1.4, color=colour[name], label=label)
         right.axvline(1, color=INK, lw=0.8, ls="--")
-        right.set(xlabel="CV of a neuron's intervals", ylabel="share of neurons", xlim=(0, edges[-1]))
+        right.set(xlabel="CV of a neuron’s intervals", ylabel="share of neurons", xlim=(0, edges[-1]))
         right.set_ylim(0, right.get_ylim()[1] * 1.25)
         right.legend(loc="upper right")
         for ax, title in ((left, "Intervals"), (middle, "Rates"), (right, "Irregularity")):

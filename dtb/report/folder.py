@@ -33,6 +33,8 @@ class Run:
     Parameters
     ----------
     config : Config
+    config_text : str
+        The same as it stands in the run folder, where the path of a brain is seen from there.
     summary : Summary
     provenance : dict
     brain : Brain
@@ -43,6 +45,7 @@ class Run:
     """
 
     config: Config
+    config_text: str
     summary: Summary
     provenance: dict[str, Any]
     brain: Brain
@@ -53,8 +56,8 @@ class Run:
     @cached_property
     def order(self) -> np.ndarray:
         """(region,) int: left, middle, right; in each the cortex first; in each from the back of the head."""
-        side = [SIDES[h] for h in self.brain.hemisphere]
-        kind = [KINDS[k] for k in self.brain.kind]
+        side = np.array([SIDES[h] for h in self.brain.hemisphere])
+        kind = np.array([KINDS[k] for k in self.brain.kind])
         return np.lexsort((self.brain.centroid[:, 1], kind, side))
 
     @cached_property
@@ -114,7 +117,8 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
             f"this version of dtb builds network {network.digest} of the config of '{folder}', which was made of "
             f"{summary.network_hash}. Use the version that made it, or run again."
         )
-    return Run(config, summary, provenance, brain, brain.labels, network, Recording.open(folder / "recording.zarr"))
+    text, recording = (folder / "config.toml").read_text(encoding="utf-8"), Recording.open(folder / "recording.zarr")
+    return Run(config, text, summary, provenance, brain, brain.labels, network, recording)
 
 
 def read_json(path: Path) -> dict[str, Any]:

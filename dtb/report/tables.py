@@ -184,4 +184,4 @@ def reproduction(run: Run) -> list[Table | Listing]:
         ("what", "value"),
         rows,
     )
-    return [table, Listing("config.toml, as it was resolved", run.config.to_toml())]
+    return [table, Listing("config.toml, as it was resolved", run.config_text)]

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import dtb
+from dtb import theme
 from dtb.engine import recording_plots, recording_views
 from dtb.engine.recording import Recording
 from tests.engine.test_recording import DT, activity_of, network_of, recorded
@@ -122,6 +123,15 @@ def test_every_drawing_takes_axes_and_returns_them_with_labels(recording, ax):
         assert draw(ax) is ax and ax.get_xlabel() and ax.get_ylabel()
 
 
+def test_numbers_of_a_log_axis_are_drawn_and_not_their_tex(recording):
+    with theme.themed():
+        figure = Figure()
+        ax = recording.plot_isi(figure.subplots(), settle=0)
+        figure.canvas.draw()
+        labels = [label.get_text() for label in ax.get_xticklabels(which="both") if label.get_text()]
+    assert "10" in labels and "100" in labels and not any("$" in label for label in labels)
+
+
 def test_drawings_leave_the_settings_of_matplotlib_alone(recording, ax):
     before = dict(mpl.rcParams)
     recording.plot_rates(ax)
@@ -204,9 +214,10 @@ def test_what_cannot_be_drawn_is_refused_with_the_remedy(network, rng, recording
         Recording().dataset()
 
 
-def test_the_examples_of_views_run():
+def test_the_examples_of_views_and_of_the_theme_run():
     import matplotlib.pyplot as plt
 
-    tried = doctest.testmod(recording_views)
+    for module, examples in ((recording_views, 8), (theme, 3)):
+        tried = doctest.testmod(module)
+        assert tried.attempted >= examples and tried.failed == 0
     plt.close("all")
-    assert tried.attempted >= 8 and tried.failed == 0
