@@ -134,7 +134,6 @@ def test_provenance_names_source_terms_and_use(finished):
 def test_ctrl_c_keeps_what_was_recorded(config, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "dtb.cli", "run", str(config), "-o", str(out), "--set", "run.duration=1e7"]
-    command.append("--no-report")
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (out / "recording.zarr" / "region_rate" / "c.0.0").exists() and time.monotonic() < deadline:
@@ -144,6 +143,7 @@ def test_ctrl_c_keeps_what_was_recorded(config, tmp_path):
     assert process.returncode == 130, errors
     summary = json.loads((out / "summary.json").read_text())
     assert summary["status"] == "interrupted" and "Run interrupted" in printed
+    assert "This run was stopped by the user after" in (out / "report.html").read_text()
     assert len(Recording.open(out / "recording.zarr").region_rate) == round(summary["biological_s"] * 1000) > 0
 
 
@@ -248,6 +248,15 @@ def test_help_is_quick_and_says_what_it_is_not_for():
         best = min(best, time.perf_counter() - begun)
     assert "not a medical device" in " ".join(done.stdout.split())
     assert best < 0.7  # s; 0.2 on the machine of development
+
+
+def test_a_report_is_made_anew_and_only_of_a_finished_run(config, tmp_path):
+    out = tmp_path / "run"
+    assert invoke("run", config, "-o", out, "--no-report").exit_code == 0
+    assert not (out / "report.html").exists()
+    result = invoke("report", out)
+    assert result.exit_code == 0 and result.stdout == f"{out / 'report.html'}\n" and (out / "report.html").is_file()
+    assert invoke("report", tmp_path).exit_code == 3
 
 
 def test_the_version_is_printed():

@@ -179,7 +179,7 @@ def reproduction(run: Run) -> list[Table | Listing]:
         ("versions", ", ".join(f"{name} {version}" for name, version in summary.versions.items())),
     ]
     table = Table(
-        "How to repeat it: `dtb run config.toml` with the config below gives the same digests on any number of threads "
+        "How to repeat it: “dtb run config.toml” with the config below gives the same digests on any number of threads "
         "and with synapses stored or procedural. The digests are over every spike of every neuron.",
         ("what", "value"),
         rows,
