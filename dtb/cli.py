@@ -85,13 +85,17 @@ def run(
 @app.command("report")
 def report_(
     folder: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    brain: Annotated[
+        Path | None, typer.Option("--brain", help="Its Brain file, if that is not where the config of the run says.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Make report.html of a run anew: one page with all its figures, to look at in a browser."""
     with reported(debug):
+        from dtb.brain import Brain
         from dtb.report.run import make_report
 
-        print(make_report(folder))
+        print(make_report(folder, None if brain is None else Brain.load(brain)))
 
 
 @app.command()

@@ -92,7 +92,7 @@ def run_config(
         if report:  # of the finished folder: if drawing fails, the run is there all the same
             from dtb.report.run import make_report  # here, because it reads runs, and because drawing is heavy
 
-            make_report(out)
+            make_report(out, brain)
             clock.lap("report")
             phases = summary.phases | {"report": clock.seconds["report"]}
             summary = summary.model_copy(update={"phases": phases})

@@ -53,6 +53,12 @@ class Run:
     network: Network
     recording: Recording
 
+    @property
+    def name(self) -> str:
+        """Of the brain, as the results may call it: what a Brain file calls itself can be a person's name."""
+        told = self.provenance.get("brain")
+        return str(told.get("name", "brain")) if isinstance(told, dict) else "brain"
+
     @cached_property
     def order(self) -> np.ndarray:
         """(region,) int: left, middle, right; in each the cortex first; in each from the back of the head."""
@@ -96,20 +102,27 @@ class Run:
         return functional_connectivity(self.recorded.data)
 
 
-def open_run(folder: str | os.PathLike[str]) -> Run:
-    """Open a run folder; ValueError where it is unfinished, damaged, or of another brain or version than here."""
+def open_run(folder: str | os.PathLike[str], brain: Brain | None = None) -> Run:
+    """Open a run folder; ValueError where it is unfinished, damaged, or of another brain or version than here.
+
+    Parameters
+    ----------
+    folder : path
+    brain : Brain or None
+        That the run was made of; None looks where the config of the run says.
+    """
     folder = Path(folder)
     if not (folder / "config.toml").is_file():
         raise ValueError(f"'{folder}' is not a run folder: it has no config.toml.")
     config = load_config(folder / "config.toml")
     summary = Summary.model_validate(read_json(folder / "summary.json"))
     provenance = read_json(folder / "provenance.json")
-    brain = default_brain() if config.brain == "default" else Brain.load(config.brain)
+    brain = brain or find_brain(config)
     told = provenance.get("brain")
     if not isinstance(told, dict) or told.get("sha256") != brain.digest():
         raise ValueError(
-            f"the brain '{config.brain}' is not the one that '{folder}' was made of: its content differs. "
-            "Bring that file back, or run again."
+            f"brain '{brain.name}' is not the one that '{folder}' was made of: its content differs. "
+            "Name the right file with --brain, or run again."
         )
     network = build_network(brain, **config.build_network.keywords())
     if network.digest != summary.network_hash:
@@ -119,6 +132,17 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
         )
     text, recording = (folder / "config.toml").read_text(encoding="utf-8"), Recording.open(folder / "recording.zarr")
     return Run(config, text, summary, provenance, brain, brain.labels, network, recording)
+
+
+def find_brain(config: Config) -> Brain:
+    if config.brain == "default":
+        return default_brain()
+    if not Path(config.brain).is_file():
+        name = Path(config.brain).name
+        raise FileNotFoundError(
+            f"the brain of this run, '{name}', is not there any more. Say where it is: --brain PATH."
+        )
+    return Brain.load(config.brain)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import time
 import warnings
 from pathlib import Path
 
+from dtb.brain import Brain
 from dtb.engine.store import write_file
 from dtb.report.bold_figures import bold, connectivity
 from dtb.report.brain_figures import structure
@@ -20,13 +21,15 @@ from dtb.summary import number
 NAME = "report.html"
 
 
-def make_report(folder: str | os.PathLike[str]) -> Path:
+def make_report(folder: str | os.PathLike[str], brain: Brain | None = None) -> Path:
     """Write report.html into the folder of a finished run, in place of an earlier one, and return its path.
 
     Parameters
     ----------
     folder : path
         What `dtb run` left.
+    brain : Brain or None
+        That the run was made of; None looks where the config of the run says.
 
     Examples
     --------
@@ -34,7 +37,7 @@ def make_report(folder: str | os.PathLike[str]) -> Path:
     PosixPath('runs/toy/report.html')
     """
     begun = time.perf_counter()
-    run = open_run(folder)
+    run = open_run(folder, brain)
     path = Path(folder) / NAME
     write_file(path, page_of(run, begun))
     return path
@@ -62,7 +65,7 @@ def page_of(run: Run, begun: float | None = None) -> str:
     if run.summary.status != "complete":
         stopped = Note(f"This run was stopped by the user after {run.summary.biological_s:g} s of simulated time.")
         sections[0].parts.insert(0, stopped)
-    return render(f"Simulated brain “{run.brain.name}”", summary_line(run), tiles(run), sections)
+    return render(f"Simulated brain “{run.name}”", summary_line(run), tiles(run), sections)
 
 
 STATE = "A few numbers say whether the network fires as a resting brain does, before anything is read into the rest."

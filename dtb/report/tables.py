@@ -157,7 +157,7 @@ def data_terms(run: Run) -> list[Table | Note]:
     """What the brain is made of, who is to be cited, and on which terms it may be used."""
     told = run.provenance.get("brain")
     told = told if isinstance(told, dict) else {}
-    rows = [("brain", run.brain.name), ("SHA-256 of its content", str(told.get("sha256", NOT_MEASURED)))]
+    rows = [("brain", run.name), ("SHA-256 of its content", str(told.get("sha256", NOT_MEASURED)))]
     rows += [(key, str(told[key])) for key in ("source", "terms", "acknowledgement", "citation") if told.get(key)]
     statements = told.get("statements")
     rows += [("stated", str(text)) for text in statements] if isinstance(statements, list) else []

@@ -240,11 +240,12 @@ def test_a_report_is_refused_if_the_brain_is_not_the_one_of_the_run(tmp_path):
     text = f'brain = "{tmp_path / "b.h5"}"\n{CONFIG}'
     folder = run_in(tmp_path, SHORT, text=text, report=False)
     assert not (folder / "report.html").exists() and "report" not in (folder / "summary.json").read_text()
-    make_report(folder)
-    (tmp_path / "b.h5").unlink()
-    person(name="second").save(tmp_path / "b.h5")
-    with pytest.raises(ValueError, match=r"not the one that .* was made of"):
+    (tmp_path / "b.h5").rename(tmp_path / "moved.h5")
+    with pytest.raises(FileNotFoundError, match="Say where it is: --brain PATH"):
         make_report(folder)
+    with pytest.raises(ValueError, match=r"not the one that .* was made of"):
+        make_report(folder, person(name="second"))
+    assert make_report(folder, Brain.load(tmp_path / "moved.h5")).is_file()
 
 
 # in a browser --------------------------------------------------------------------------------------------------
@@ -286,11 +287,9 @@ def test_a_report_fits_a_window(browser, finished, width):
 def test_names_that_attack_a_page_are_only_text_in_it(browser, run, tmp_path):
     labels = tuple(f"{HOSTILE[k % len(HOSTILE)]} {k}" for k in range(len(run.labels)))
     recording = Renamed(run.recording, dict(zip(run.labels, labels, strict=True)))
-    told = {"brain": {"sha256": HOSTILE[0], "source": HOSTILE[1], "terms": HOSTILE[2], "citation": HOSTILE[3],
-                      "statements": list(HOSTILE)}, "created_utc": HOSTILE[0]}  # fmt: skip
-    brain = person()
-    object.__setattr__(brain, "name", HOSTILE[3])  # what the constructor would refuse, should it ever not
-    hostile = dataclasses.replace(run, labels=labels, provenance=told, recording=recording, brain=brain)
+    told = dict(zip(("sha256", "source", "terms", "name", "citation", "acknowledgement"), HOSTILE, strict=False))
+    told = {"brain": told | {"statements": list(HOSTILE)}, "created_utc": HOSTILE[0]}
+    hostile = dataclasses.replace(run, labels=labels, provenance=told, recording=recording, config_text=HOSTILE[0])
     file = tmp_path / "hostile.html"
     file.write_text(page_of(hostile), encoding="utf-8")
     assert visit(browser, file) == ([file.as_uri()], [])
