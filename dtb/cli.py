@@ -56,6 +56,7 @@ def run(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="TABLE.key=value", help="Override one value of the config.")
     ] = None,
+    report: Annotated[bool, typer.Option(help="Make report.html, a page to look at.")] = True,
     debug: Debug = False,
 ) -> None:
     """Simulate a brain, record it, make its BOLD, and sum it up."""
@@ -72,12 +73,30 @@ def run(
         from dtb.run import run_config
 
         with progress_bar(settings.Simulation.dt) as progress:
-            summary = run_config(settings, folder, force, progress)
+            summary = run_config(settings, folder, force, progress, report)
         print(summary)
         print(f"  {'folder':<26}{folder}")
+        if report:
+            print(f"  {'look at':<26}{folder / 'report.html'}")
         print(f'  {"open it with":<26}xarray.open_zarr("{folder / "recording.zarr"}", consolidated=False)')
         if summary.status == "interrupted":
             raise typer.Exit(INTERRUPTED)
+
+
+@app.command("report")
+def report_(
+    folder: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    brain: Annotated[
+        Path | None, typer.Option("--brain", help="Its Brain file, if that is not where the config of the run says.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Make report.html of a run anew: one page with all its figures, to look at in a browser."""
+    with reported(debug):
+        from dtb.brain import Brain
+        from dtb.report.run import make_report
+
+        print(make_report(folder, None if brain is None else Brain.load(brain)))
 
 
 @app.command()

@@ -78,6 +78,9 @@ class RecordingTable(Table):
     )
     membrane: list[str] = Field(default=[], description="populations of whose neurons V and currents are kept")
     samples: int = Field(default=5, ge=1, description="neurons of each population in membrane")
+    raster: int = Field(
+        default=1000, ge=0, le=20_000, description="neurons of the whole network whose every spike is kept"
+    )
     bin: Positive = Field(default=1.0, description="over which rates are means [ms]")
     sonata: bool = Field(default=False, description="also write the spikes as a SONATA file, spikes.h5")
 

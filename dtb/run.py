@@ -32,7 +32,15 @@ from dtb.observe.bids import write_bold
 from dtb.observe.measures import fc_correlation, functional_connectivity
 from dtb.summary import Summary, peak_rss_bytes, processor, versions
 
-OWN = ("config.toml", "provenance.json", "summary.json", "recording.zarr", "spikes.h5", "bold")  # of a run folder
+OWN = (  # what a run folder holds
+    "config.toml",
+    "provenance.json",
+    "summary.json",
+    "report.html",
+    "recording.zarr",
+    "spikes.h5",
+    "bold",
+)
 BASE_BYTES = 400 * 2**20  # Python, numba, buffers of the recording
 NEURON_BYTES = 40  # state, spike lists, synaptic sums; law 3 allows 36 on a device
 SMALL_NEURON_BYTES = 48  # where populations are small, parameters are looked up by blocks of lanes
@@ -47,6 +55,7 @@ def run_config(
     out: str | os.PathLike[str],
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    report: bool = True,
 ) -> Summary:
     """Simulate, record, make BOLD, compare with the person's recording; leave a run folder and return its summary.
 
@@ -56,6 +65,8 @@ def run_config(
     out : path
         A folder that does not exist yet, unless `force`, which replaces an earlier run.
     progress : function of (steps done, steps in total)
+    report : bool
+        Whether report.html is made, too; `dtb report` makes it later.
 
     Examples
     --------
@@ -85,6 +96,14 @@ def run_config(
         clock.lap("bold")
         summary = summarise(config, simulation, recording, clock, status, (scans, used, fc))
         write_file(out / "summary.json", summary.model_dump_json(indent=2) + "\n")
+        if report:  # of the finished folder: if drawing fails, the run is there all the same
+            from dtb.report.run import make_report  # here, because it reads runs, and because drawing is heavy
+
+            make_report(out, brain)
+            clock.lap("report")
+            phases = summary.phases | {"report": clock.seconds["report"]}
+            summary = summary.model_copy(update={"phases": phases})
+            write_file(out / "summary.json", summary.model_dump_json(indent=2) + "\n")
     return summary
 
 

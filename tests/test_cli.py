@@ -68,8 +68,8 @@ def test_a_run_leaves_all_its_files(finished):
     folder, _ = finished
     stem = "bold/sub-default/func/sub-default_task-rest_desc-sim_timeseries"
     files = {str(f.relative_to(folder)) for f in folder.rglob("*") if "recording.zarr" not in str(f) and f.is_file()}
-    expected = {"config.toml", "summary.json", "provenance.json", "spikes.h5", "bold/dataset_description.json"}
-    expected |= {"bold/README", "bold/.bidsignore"}
+    expected = {"config.toml", "summary.json", "provenance.json", "report.html", "spikes.h5"}
+    expected |= {"bold/dataset_description.json", "bold/README", "bold/.bidsignore"}
     assert files == expected | {f"{stem}.tsv", f"{stem}.json"}
     assert len(Recording.open(folder / "recording.zarr").region_rate) == 200
 
@@ -114,7 +114,9 @@ def test_the_bold_of_a_run_is_the_balloon_of_its_region_rates(finished):
 
 def test_a_run_folder_runs_again_to_the_same_digests(finished, tmp_path):
     folder, _ = finished
-    result = invoke("run", folder / "config.toml", "-o", tmp_path / "again", "--set", "Simulation.threads=2")
+    result = invoke(
+        "run", folder / "config.toml", "-o", tmp_path / "again", "--no-report", "--set", "Simulation.threads=2"
+    )
     assert result.exit_code == 0, result.output
     first, again = (json.loads((f / "summary.json").read_text()) for f in (folder, tmp_path / "again"))
     assert all(first[key] == again[key] for key in ("spike_digest", "state_digest", "spikes", "network_hash"))
@@ -158,15 +160,15 @@ def test_ctrl_c_keeps_what_was_recorded(config, tmp_path):
     assert process.returncode == 130, errors
     summary = json.loads((out / "summary.json").read_text())
     assert summary["status"] == "interrupted" and "Run interrupted" in printed
+    assert "This run was stopped by the user after" in (out / "report.html").read_text()
     assert len(Recording.open(out / "recording.zarr").region_rate) == round(summary["biological_s"] * 1000) > 0
 
 
 def test_checkpoints_that_do_not_exist_yet_are_not_promised(config, tmp_path):
     result = invoke("run", config, "-o", tmp_path / "run", "--resume")
     assert result.exit_code == 2 and "checkpoints" in result.stderr
-    result = invoke(
-        "run", config, "-o", tmp_path / "run", "--set", "run.checkpoint_every=60", "--set", "run.duration=10"
-    )
+    few = ("--no-report", "--set", "run.checkpoint_every=60", "--set", "run.duration=10")
+    result = invoke("run", config, "-o", tmp_path / "run", *few)
     assert result.exit_code == 0 and "no checkpoints yet" in result.stderr
 
 
@@ -175,7 +177,7 @@ def test_checkpoints_that_do_not_exist_yet_are_not_promised(config, tmp_path):
 
 def test_an_existing_folder_is_replaced_only_by_force_and_only_if_it_is_a_run(config, tmp_path):
     out = tmp_path / "run"
-    few = ("--set", "run.duration=10")
+    few = ("--no-report", "--set", "run.duration=10")
     assert invoke("run", config, "-o", out, *few).exit_code == 0
     (out / "notes.txt").write_text("mine")
     refused = invoke("run", config, "-o", out, *few)
@@ -265,6 +267,15 @@ def test_help_is_quick_and_says_what_it_is_not_for():
     assert best < 0.7  # s; 0.2 on the machine of development
 
 
+def test_a_report_is_made_anew_and_only_of_a_finished_run(config, tmp_path):
+    out = tmp_path / "run"
+    assert invoke("run", config, "-o", out, "--no-report").exit_code == 0
+    assert not (out / "report.html").exists()
+    result = invoke("report", out)
+    assert result.exit_code == 0 and result.stdout == f"{out / 'report.html'}\n" and (out / "report.html").is_file()
+    assert invoke("report", tmp_path).exit_code == 3
+
+
 def test_the_version_is_printed():
     assert invoke("--version").stdout == f"dtb {dtb.__version__}\n"
 
@@ -284,7 +295,7 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch,
 def test_a_run_says_where_its_results_go_when_nothing_is_said(config, tmp_path):
     os.chdir(tmp_path)
     try:
-        assert invoke("run", config, "--set", "run.duration=10").exit_code == 0
+        assert invoke("run", config, "--no-report", "--set", "run.duration=10").exit_code == 0
     finally:
         os.chdir(REPOSITORY)
     assert (tmp_path / "runs" / "c" / "summary.json").exists()

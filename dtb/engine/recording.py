@@ -11,7 +11,8 @@ from typing import NamedTuple, Self
 import numpy as np
 import zarr
 
-from dtb.engine.statistics import Statistics
+from dtb.engine.recording_views import Views
+from dtb.engine.statistics import MAX_SAMPLE, Statistics, sample_stride
 from dtb.engine.store import Column, Store, blocks, verify
 from dtb.network.network import Network
 from dtb.network.neuron import RECEPTORS
@@ -43,7 +44,7 @@ class Activity(NamedTuple):
         return self.counts.nbytes + self.spike_step.nbytes + self.spike_gid.nbytes + self.fields.nbytes
 
 
-class Recording:
+class Recording(Views):
     """What a run should keep, and then what it kept; streamed to zarr v3, which xarray reads.
 
     Parameters
@@ -57,6 +58,9 @@ class Recording:
         Populations of whose neurons V [mV] and currents [pA] are kept, at every step.
     samples : int
         Neurons of each of these, evenly spaced.
+    raster : int
+        Neurons, drawn over the whole network, whose every spike is kept: for a raster, and for the distributions of
+        rates and intervals. 0 keeps none; at most 20,000, those that the statistics of a run follow.
     bin : float [ms]
         Over which rates are means; a whole number of steps. A bin that the run does not fill is not written.
     sonata : bool
@@ -67,7 +71,8 @@ class Recording:
     Notes
     -----
     Arrays, all in one group:  region_rate (time, region)   population_rate (time, population)   spike_time, spike_gid
-    (spike)   V, I_AMPA, I_NMDA, I_GABA_A, I_GABA_B, I_background (membrane_time, neuron).
+    (spike)   V, I_AMPA, I_NMDA, I_GABA_A, I_GABA_B, I_background (membrane_time, neuron)   raster_time, raster_gid
+    (raster_spike).
     `time` is the start of a bin, `spike_time` and `membrane_time` that of a step. I_u = g_u S_u (E_u − V), with the
     conductances of the cell class, without the gains an experiment may set.
 
@@ -84,6 +89,7 @@ class Recording:
         spikes: Sequence[str] = (),
         membrane: Sequence[str] = (),
         samples: int = 5,
+        raster: int = 1000,
         bin: float = 1.0,
         sonata: bool = False,
         store: str | os.PathLike | None = None,
@@ -94,18 +100,20 @@ class Recording:
             raise ValueError('spikes and membrane are lists of names, such as ["*.E"].')
         if samples < 1:
             raise ValueError(f"samples is {samples}. At least one neuron of each population is needed.")
+        if not 0 <= raster <= MAX_SAMPLE:
+            raise ValueError(f"raster is {raster}. Give a number of neurons, 0 to {MAX_SAMPLE:,}.")
         if not 0 < bin < float("inf"):
             raise ValueError(f"bin is {bin} ms. It must be above 0 and finite.")
         if sonata and not spikes:
             raise ValueError('sonata is a file of spikes, but spikes is empty. Name populations, such as ["*.E"].')
         self.rates, self.spikes, self.membrane = rates, tuple(spikes), tuple(membrane)
-        self.samples, self.bin, self.sonata, self.store = samples, bin, sonata, store
+        self.samples, self.raster, self.bin, self.sonata, self.store = samples, raster, bin, sonata, store
         self.populations = self.sampled = np.zeros(0, np.int64)
         self._statistics: Statistics | None = None
         self._held: list[Activity] = []  # chunks handed over, not yet taken over
         self._held_bytes = 0
         self._uncommitted = False  # whether chunks were written that no manifest tells of
-        self._streams: list[Rates | Spikes | Membrane] = []
+        self._streams: list[Rates | Spikes | Membrane | Raster] = []
         self._root: zarr.Group | None = None
         self._rows: dict[str, int] | None = None  # of a recording that was opened
         self._network: Network | None = None  # while a simulation may hand over more
@@ -130,7 +138,12 @@ class Recording:
         self._statistics = Statistics(network, dt)
         self._streams = [
             part(self._store, network, self)
-            for part, wanted in ((Rates, self.rates), (Spikes, self.spikes), (Membrane, self.membrane))
+            for part, wanted in (
+                (Rates, self.rates),
+                (Spikes, self.spikes),
+                (Membrane, self.membrane),
+                (Raster, self.raster),
+            )
             if wanted
         ]
         self._network = network
@@ -244,8 +257,10 @@ class Recording:
     def open(cls, path: str | os.PathLike) -> Recording:
         """A recording on disk, of a finished or a killed run, after checking that every chunk is there and whole."""
         rows = verify(path)
-        recording = cls(rates="region_rate" in rows, store=path)
-        recording._root, recording._rows = zarr.open_group(path, mode="r"), rows
+        root = zarr.open_group(path, mode="r")
+        widths = [root[name].attrs["bin_ms"] for name in ("region_rate", "population_rate") if name in rows]
+        recording = cls(rates="region_rate" in rows, bin=float(str(widths[0])) if widths else 1.0, store=path)
+        recording._root, recording._rows, recording._dt = root, rows, float(str(root.attrs["dt_ms"]))
         return recording
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -257,13 +272,17 @@ class Recording:
         array = self._array(name)
         return (np.asarray(array[rows]) for rows in blocks(self._length(name), BLOCK_ROWS))
 
-    def _array(self, name: str) -> zarr.Array:
+    def _group(self) -> zarr.Group:
         self.flush()
         if self._root is None:
             raise ValueError("nothing was recorded yet. Pass the recording to Simulation.run.")
-        if name not in self._root:
-            raise ValueError(f"'{name}' was not recorded. Recorded: {', '.join(sorted(self._root.array_keys()))}.")
-        array = self._root[name]
+        return self._root
+
+    def _array(self, name: str) -> zarr.Array:
+        root = self._group()
+        if name not in root:
+            raise ValueError(f"'{name}' was not recorded. Recorded: {', '.join(sorted(root.array_keys()))}.")
+        array = root[name]
         assert isinstance(array, zarr.Array)
         return array
 
@@ -272,6 +291,18 @@ class Recording:
 
     def __contains__(self, name: str) -> bool:
         return self._root is not None and name in self._root
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Begin and end [ms] of what was kept; of a recording that was opened, as far as its arrays tell."""
+        root = self._group()
+        begin = float(str(root.attrs["first_step"])) * self._dt
+        if self._next > self._first:
+            return begin, self._next * self._dt
+        widths = {"time": self.bin} | dict.fromkeys(("membrane_time", "raster_time", "spike_time"), self._dt)
+        last = {name: self._length(name) - 1 for name in widths if name in root}
+        ends = [float(np.asarray(self._array(name)[n])) + widths[name] for name, n in last.items() if n >= 0]
+        return begin, max(ends, default=begin)
 
     @property
     def time(self) -> np.ndarray:
@@ -316,6 +347,8 @@ class Rates:
         if recording.rates == "population" or (recording.rates is True and network.n_populations <= MAX_POPULATIONS):
             n = network.n_populations
             self.neurons["population_rate"] = np.diff(network.first_gid)
+            neurons = {"long_name": "neurons of the population"}
+            store.write("population_neurons", np.diff(network.first_gid), ("population",), neurons)
             columns["population_rate"] = Column("float32", (n,), ("time", "population"), about)
             store.write("population", np.array([network.population_name(p) for p in range(n)]), ("population",))
         self.stream = store.stream(columns)
@@ -388,6 +421,32 @@ class Membrane:
         for u, receptor in enumerate(RECEPTORS):
             rows[f"I_{receptor}"] = self.g[:, u] * s[:, :, u] * (self.e_rev[:, u] - v)  # nS·mV = pA
         rows["membrane_time"] = (activity.start + np.arange(len(v))) * self.dt
+        return self.stream.append(rows)
+
+
+class Raster:
+    """Every spike of some neurons of the whole network, drawn without regard to their population."""
+
+    def __init__(self, store: Store, network: Network, recording: Recording) -> None:
+        self.stride, self.dt = sample_stride(network), recording._dt
+        followed = -(-network.n_neurons // self.stride)  # whose spikes every chunk holds, for the statistics
+        chosen = np.random.default_rng(0).permutation(followed)[: recording.raster]  # even spacing could miss a class
+        self.wanted = np.zeros(followed, bool)
+        self.wanted[chosen] = True
+        gid = np.flatnonzero(self.wanted) * self.stride
+        population = np.searchsorted(network.first_gid, gid, side="right") - 1
+        about = {"long_name": "global number of the neuron"}
+        store.write("raster_neuron", gid.astype(np.uint64), ("raster_neuron",), about)
+        names = np.array([network.population_name(int(p)) for p in population])
+        store.write("raster_population", names, ("raster_neuron",))
+        columns = {"raster_time": Column("float64", (), ("raster_spike",), {"units": "ms"})}
+        columns["raster_gid"] = Column("uint64", (), ("raster_spike",), about)
+        self.stream = store.stream(columns)
+
+    def append(self, activity: Activity) -> bool:
+        gid = activity.spike_gid
+        keep = (gid % self.stride == 0) & self.wanted[gid // self.stride]
+        rows = {"raster_time": activity.spike_step[keep] * self.dt, "raster_gid": gid[keep].astype(np.uint64)}
         return self.stream.append(rows)
 
 

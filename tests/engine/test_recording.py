@@ -145,7 +145,7 @@ def test_every_array_carries_a_checksum(network, rng, tmp_path):
         samples=2,
     )
     arrays = dict(zarr.open_group(tmp_path / "r.zarr", mode="r").arrays())
-    assert len(arrays) == 19
+    assert len(arrays) == 24
     for array in arrays.values():
         assert [codec.to_dict()["name"] for codec in array.metadata.codecs][-1] == "crc32c"
 
