@@ -52,7 +52,7 @@ class UpdateAlone:
         self.clock = 0
         n = backend.tiles.n.astype(np.int64)
         room = n * -(-steps // (int(backend.constants.hold.min()) + 1))
-        plane = np.zeros(int(room.sum()) if block > 1 else 0, np.uint16)
+        plane = np.zeros(int(room.sum()) if block > 1 else 0, np.uint8)
         start = np.zeros((len(n), COLUMNS), np.int32)
         self.history = History(np.zeros(room.sum(), np.uint16), plane, np.cumsum(room) - room, room, start)
         self.sums = np.zeros((block, -(-int(n.max()) // LANES) * LANES), np.int32)

@@ -26,6 +26,8 @@ from dtb.network.network import Network
 from dtb.network.tiles import Tiles
 
 STEPS_AT_ONCE = 128  # of one call, at least; the history is kept that much longer than the longest delay
+STEPS_WANTED = 96  # of one call, at the rates of late: what calls cost, all threads wait for
+ROOM = 1.75  # spikes kept of a neuron, on average, beside those that one block may bring
 MAX_BLOCK = 16  # steps that a tile runs before the others see its spikes
 
 
@@ -93,7 +95,7 @@ class CpuBackend:
         room = tiles.n.astype(np.int64) * (self.burst + 1)
         planes = room.sum() + 2 * LANES_64 if self.way.timed else 0
         history = History(
-            np.zeros(room.sum() + 2 * LANES_64, np.uint16), np.zeros(planes, np.uint16), np.cumsum(room) - room, room,
+            np.zeros(room.sum() + 2 * LANES_64, np.uint16), np.zeros(planes, np.uint8), np.cumsum(room) - room, room,
             np.zeros((len(tiles.n), columns), np.int32),
         )  # fmt: skip
         return State(
@@ -103,15 +105,21 @@ class CpuBackend:
         )  # fmt: skip
 
     def make_room(self, state: State) -> None:
-        """Forget spikes older than the longest delay, and grow where one more block might not fit."""
+        """Forget spikes older than the longest delay, and grow where STEPS_WANTED more steps might not fit.
+
+        Beyond ROOM spikes per neuron only where not even one more block would fit.
+        """
         history, t = state.history[0], state.clock[0]
-        live = cpu_spikes.compact(history, t, self.longest + self.block)
+        keep = self.longest + self.block
+        live = cpu_spikes.compact(history, t, keep)
         need = live + self.tiles.n * self.burst
-        if (need > history.room).any():
-            room = np.where(need > history.room, np.maximum(need * 3 // 2, history.room), history.room)
+        wanted = need + live * STEPS_WANTED // keep
+        room = np.maximum(np.minimum(wanted, (self.tiles.n * (self.burst + ROOM)).astype(np.int64)), need)
+        if (room > history.room).any():
+            room = np.maximum(room, history.room)
             base = np.cumsum(room) - room
             index = np.zeros(room.sum() + 2 * LANES_64, np.uint16)
-            plane = np.zeros(len(index) if len(history.plane) else 0, np.uint16)
+            plane = np.zeros(len(index) if len(history.plane) else 0, np.uint8)
             for old, new in ((history.neuron, index), (history.plane, plane)):
                 if len(old):
                     cpu_spikes.move(old, new, history.base, base, live)

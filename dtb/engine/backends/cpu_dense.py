@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import float64, int64, njit, uint16, uint64
+from numba import float64, int64, njit, uint8, uint64
 
 from dtb.engine.backends.cpu_kernels import GOLDEN, atomic_add, barrier, hash64, kernel, update_tile
 from dtb.engine.backends.cpu_vector import (
@@ -145,7 +145,7 @@ def plane_of(history, s, emitted):
     """Step of a spike since step `emitted`."""
     if history.plane.shape[0] == 0:
         return int64(0)
-    return int64(uint16(history.plane[uint64(s)] - uint16(emitted & 0xFFFF)))
+    return int64(uint8(history.plane[uint64(s)] - uint8(emitted & 0xFF)))
 
 
 @njit(inline="always")
@@ -227,7 +227,7 @@ def sieve(spikes, z, low, high, j, count, history, draws, work):
     stratum = j << HALF
     begin = low - stratum if low > stratum else uint64(0)
     width = min(high - stratum, uint64(1) << HALF) - begin
-    n, here, since = uint64(spikes[1] - spikes[0]), uint64(spikes[0]), uint16(spikes[2] & 0xFFFF)
+    n, here, since = uint64(spikes[1] - spikes[0]), uint64(spikes[0]), uint8(spikes[2] & 0xFF)
     key_0, key_1 = draws.position_0[j], draws.position_1[j]
     timed = history.plane.shape[0] > 0
     if width >> HALF:  # the whole stratum: all are kept

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import int32, int64, njit, types, uint16, uint64
+from numba import int32, int64, njit, types, uint8, uint16, uint64
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -46,8 +46,9 @@ class Layout(NamedTuple):
 class History(NamedTuple):
     """Spikes of the last steps on the source side, tile by tile, in order of time.
 
-    neuron: uint16 numbers of neurons in their tile, tile t from base[t] on, room[t] long; plane: uint16 step of each
-    spike modulo 2¹⁶ (empty where blocks are one step); start (t, h) int32: where step s begins, at column s mod h.
+    neuron: uint16 numbers of neurons in their tile, tile t from base[t] on, room[t] long; plane: uint8 step of each
+    spike modulo 256 (empty where nothing delivers several steps at once); start (t, h) int32: where step s begins, at
+    column s mod h.
     """
 
     neuron: np.ndarray
@@ -196,7 +197,7 @@ def append(tile, begin, steps, spikes, found, history):
             history.neuron[out + s] = spikes[p, s]
         if history.plane.shape[0] > 0:
             for s in range(found[p]):
-                history.plane[out + s] = uint16((begin + p) & 0xFFFF)
+                history.plane[out + s] = uint8((begin + p) & 0xFF)
         out += found[p]
         history.start[tile, (begin + p + 1) & wrap] = int32(out - history.base[tile])
 

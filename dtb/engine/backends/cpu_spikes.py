@@ -84,23 +84,25 @@ def move(old, new, old_base, new_base, live):
 @njit(nogil=True, cache=True)
 def listed(history, layout, start, stop, stride, wanted):
     """Steps and gids of spikes of wanted populations, and of gids that stride divides; ordered by step, then gid."""
-    wrap, n = history.start.shape[1] - 1, 0
-    step, gid = np.empty(0, np.int64), np.empty(0, np.int64)
-    for fill in range(2):  # count first, then write
-        if fill:
-            step, gid = np.empty(n, np.int64), np.empty(n, np.int64)
-        n = 0
+    wrap, most = history.start.shape[1] - 1, 0
+    pure = layout.lane_population.shape[0] == 0
+    for tile in range(layout.first.shape[0]):
         for t in range(start, stop):
-            for tile in range(layout.first.shape[0]):
-                for s in range(history.start[tile, t & wrap], history.start[tile, (t + 1) & wrap]):
-                    neuron = int64(history.neuron[history.base[tile] + s])
-                    number = layout.first[tile] + neuron
-                    if number % stride == 0 or wanted[population_of(layout, tile, neuron)]:
-                        if fill:
-                            step[n] = t
-                            gid[n] = number
-                        n += 1
-    return step, gid
+            most += history.start[tile, (t + 1) & wrap] - history.start[tile, t & wrap]
+    step, gid = np.empty(most, np.int64), np.empty(most, np.int64)
+    divided = np.zeros(stride + 2**16, np.bool_)  # looked up, for a remainder costs more than all the rest
+    divided[::stride] = True
+    n = 0
+    for t in range(start, stop):
+        for tile in range(layout.first.shape[0]):
+            first, base, whole = layout.first[tile], history.base[tile], pure and wanted[layout.population[tile]]
+            rest = first % stride
+            for s in range(history.start[tile, t & wrap], history.start[tile, (t + 1) & wrap]):
+                neuron = int64(history.neuron[base + s])
+                keep = whole or divided[rest + neuron] or (not pure and wanted[population_of(layout, tile, neuron)])
+                step[n], gid[n] = t, first + neuron  # written over unless it is kept
+                n += int64(keep)
+    return step[:n].copy(), gid[:n].copy()
 
 
 @njit(nogil=True, cache=True)

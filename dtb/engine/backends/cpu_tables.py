@@ -71,7 +71,8 @@ def rows_ahead(network: Network, dt: float, block: int) -> int:
     delays = [delay_steps(network, p, dt).ravel() for p in network.projections if p.kind == "excitatory"]
     delay = np.concatenate([*delays, np.zeros(0, np.int64)])
     spikes = network.n_neurons / len(network.regions) * EXPECTED_HZ / 1000 * dt * block
-    most = min(round(RUN / spikes), AHEAD_BYTES // (4 * block * network.n_neurons), int(delay.max(initial=0)) // block)
+    allowed = AHEAD_BYTES // (4 * block * network.n_neurons), int(delay.max(initial=0)) // block, 255 // block
+    most = min(round(RUN / spikes), *allowed)
     blocks = np.arange(1, max(most, 1) + 1)
     visits = np.array([np.where(delay >= k * block, 1 / k, 1.0).sum() for k in blocks])
     best = int(np.argmin(visits * VISIT_NS + (blocks > 1) * (SUM_NS * block * network.n_neurons)))

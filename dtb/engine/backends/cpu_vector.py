@@ -14,8 +14,8 @@ from numba.extending import intrinsic
 from dtb.network import rng
 
 LANES_64 = 8
-_I64, _I32, _I16, _F64 = ir.IntType(64), ir.IntType(32), ir.IntType(16), ir.DoubleType()
-_V64, _V32, _V16, _VF = (ir.VectorType(t, LANES_64) for t in (_I64, _I32, _I16, _F64))
+_I64, _I32, _I16, _I8, _F64 = *(ir.IntType(bits) for bits in (64, 32, 16, 8)), ir.DoubleType()
+_V64, _V32, _V16, _V8, _VF = (ir.VectorType(t, LANES_64) for t in (_I64, _I32, _I16, _I8, _F64))
 
 
 class _Code:
@@ -72,7 +72,7 @@ class _Code:
         word = b.zext(self.load(neuron, at, _V16), _V32)
         if plane is None:
             return word
-        step = b.sub(self.load(plane, at, _V16), self.splat(self.args[since], _V16))
+        step = b.sub(self.load(plane, at, _V8), self.splat(self.args[since], _V8))
         return b.or_(word, b.shl(b.zext(step, _V32), ir.Constant(_V32, [16] * LANES_64)))
 
     def kept(self, argument, at, z):
@@ -173,7 +173,7 @@ def timed_keep8(typingctx, neuron, at, to, kept, plane, since):
         code.store(code.spike(0, args[1], 4, 5), 3, args[2], _V32)
         return context.get_dummy_value()
 
-    return types.void(neuron, types.uint64, types.uint64, kept, plane, types.uint16), codegen
+    return types.void(neuron, types.uint64, types.uint64, kept, plane, types.uint8), codegen
 
 
 @intrinsic
@@ -198,7 +198,7 @@ def timed_sieve8(typingctx, neuron, at, number, n, z, key_0, key_1, begin, width
     def codegen(context, builder, signature, args):
         return _sieve(_Code(context, builder, signature, args), *range(13))
 
-    return types.uint64(neuron, *(types.uint64,) * 9, kept, plane, types.uint16), codegen
+    return types.uint64(neuron, *(types.uint64,) * 9, kept, plane, types.uint8), codegen
 
 
 @intrinsic
