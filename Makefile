@@ -32,7 +32,7 @@ help:
 run: $(INSTALLED)
 	$(BIN)/dtb run configs/rest.toml -o runs/rest --force
 	@echo
-	@echo "In runs/rest: summary.json (the numbers), recording.zarr (rates, spikes, membranes; opens with xarray),"
+	@echo "In runs/rest: report.html (open it in a browser), summary.json (the numbers), recording.zarr (opens with xarray),"
 	@echo "bold/ (simulated BOLD), config.toml (what was run), provenance.json. Once more: $(BIN)/dtb show runs/rest"
 
 test: lint
