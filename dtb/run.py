@@ -30,6 +30,7 @@ from dtb.network.tiles import PURE_FROM
 from dtb.observe.balloon import Balloon
 from dtb.observe.bids import write_bold
 from dtb.observe.measures import fc_correlation, functional_connectivity
+from dtb.report import warm_up
 from dtb.summary import Summary, peak_rss_bytes, processor, versions
 
 OWN = (  # what a run folder holds
@@ -76,6 +77,8 @@ def run_config(
     out = Path(out)
     check_folder(out, force)
     check_config(config)
+    if report:
+        warm_up()
     clock = Clock()
     brain = load_brain(config)
     clock.lap("brain")

@@ -234,24 +234,19 @@ def markers(figure: Figure, run: Run, values: np.ndarray, box: tuple[float, floa
     display.annotate(size=8, color=MUTED)
 
 
-def on_brain(run: Run, rows: dict[str, np.ndarray], unit: str, alt: str, caption: str) -> Plate:
-    """Values of regions on the brain, a row for each name, all on one colour scale."""
+def on_brain(run: Run, values: np.ndarray, unit: str, alt: str, caption: str) -> Plate:
+    """Values of regions on the brain."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    everything = np.concatenate(list(rows.values()))
-    low, high = (float(x) for x in np.percentile(everything, EXTREMES))  # or one odd region takes all the colours
+    low, high = (float(x) for x in np.percentile(values, EXTREMES))  # or one odd region takes all the colours
     high = high if high > low else low + 1
     beyond = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
-    extend = beyond[bool(everything.min() < low), bool(everything.max() > high)]
+    extend = beyond[bool(values.min() < low), bool(values.max() > high)]
     with themed():
-        figure = blank(2.45 * len(rows))
-        height = 1 / len(rows)
-        for k, (name, values) in enumerate(rows.items()):
-            box = (0.0, 1 - (k + 1) * height, 0.88, height)
-            markers(figure, run, values, box, node_cmap=SEQUENTIAL, node_vmin=low, node_vmax=high, display_mode="lyrz",
-                    node_size=MARKER)  # fmt: skip
-            figure.text(0.005, 1 - (k + 0.08) * height, name, weight="bold", va="top", size=10)
+        figure = blank(2.6)
+        markers(figure, run, values, (0.0, 0.0, 0.88, 1.0), node_cmap=SEQUENTIAL, node_vmin=low, node_vmax=high,
+                display_mode="lyrz", node_size=MARKER)  # fmt: skip
         ax = figure.add_axes((0.905, 0.16, 0.014, 0.68))
         bar = figure.colorbar(ScalarMappable(Normalize(low, high), SEQUENTIAL), cax=ax, extend=extend)
         bar.set_label(unit)

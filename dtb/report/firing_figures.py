@@ -20,7 +20,6 @@ from dtb.theme import GRID, INK, REGION_MAP, REGION_SPAN, class_colours, region_
 RASTER = 1000.0  # ms that the raster shows: single spikes are seen
 SIDES = {"L": "left", "B": "middle", "R": "right"}
 FINE = 5.0  # ms of the rate under the raster, as in the synchrony of a summary
-BOTH = 3  # classes up to which each has its own row on the brain
 CURRENT_COLOURS = {
     "AMPA": "#D55E00",
     "NMDA": "#E69F00",
@@ -166,14 +165,13 @@ def rates_on_brain(run: Run) -> Iterator[Plate | Note]:
     if not in_glass(run):
         yield Note(NOT_IN_GLASS)
         return
-    rows = {name: rate for name, rate in values.items() if not np.isnan(rate).any()}
-    if by_kind and not 1 <= len(rows) <= BOTH:
+    if by_kind:  # classes differ less than regions, and have the figure before
         size = run.network.size
         table = np.array([values[c.name] for c in run.network.classes]).T
-        rows = {"all neurons": np.nansum(table * size, axis=1) / size.sum(axis=1)}
+        values = {"all neurons": np.nansum(table * size, axis=1) / size.sum(axis=1)}
     yield on_brain(
         run,
-        rows,
+        values["all neurons"],
         "mean rate [spikes/s]",
         "Mean rate of each region on the glass brain.",
         "Mean rate of each region on the glass brain, the first 2 s left out of longer runs; seen from the left, the "
