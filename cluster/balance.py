@@ -20,6 +20,7 @@ from dtb.network.network import Network
 from dtb.network.tiles import Tiles
 
 METHODS = ("regions", "longest-processing-time", "graph", "published", "even")
+TOLERATED = 0.05  # max/mean - 1 of time and memory, for the sake of less traffic
 LIKE = 0.02  # tiles whose time per memory is above the mean by less than this are taken as average
 SWAPS, MAX_RATE, LIGHTEST = 8000, 1.1, 20  # generate_map.py of the published system
 
@@ -31,7 +32,9 @@ class TileLoad(NamedTuple):
     memory: np.ndarray
 
 
-def tile_load(network: Network, tiles: Tiles, known: Expected, device: Device, dt: float, stored: float = 0.0) -> TileLoad:
+def tile_load(
+    network: Network, tiles: Tiles, known: Expected, device: Device, dt: float, stored: float = 0.0
+) -> TileLoad:
     """What each tile costs on a device: neurons · update + expected events · event; neurons and stored synapses.
 
     stored: bytes of a stored synapse, 0 where synapses are procedural.
@@ -107,13 +110,42 @@ def balance(
         order = np.argsort(-np.maximum(time, memory), kind="stable")
         owner = spread(time, memory, order, share)
     else:
+        region = network.population_region[tiles.population]
+        exchanged = region_events(network) if method == "graph" else None
+        owner = whole_regions(region, time, memory, share, exchanged)
+        if owner is not None:
+            return Partition(owner)
         order = np.arange(len(time))
         if method == "graph":
-            order = by_graph(network, tiles, load, -(-ranks // ranks_per_node))
+            order = by_graph(region, time, exchanged, -(-ranks // ranks_per_node))
         dense = (time > memory * (1 + LIKE))[order]
         owner = walk(time, memory, order[dense], order[~dense], share)
     refine(time, memory, owner, share)
     return Partition(owner)
+
+
+def whole_regions(
+    region: np.ndarray, time: np.ndarray, memory: np.ndarray, share: np.ndarray, exchanged
+) -> np.ndarray | None:
+    """(t,) owners that divide no region, None where that would not be even; exchanged: for METIS, or None for none.
+
+    Then ranks need not meet as often as the short delays within regions would have it.
+    """
+    from cluster.placing import refine, spread
+
+    kept, item = np.unique(region, return_inverse=True)
+    if len(share) * 2 > len(kept):
+        return None
+    t, m = np.bincount(item, time), np.bincount(item, memory)
+    if exchanged is None or len(share) == 1:
+        home = spread(t, m, np.argsort(-np.maximum(t, m), kind="stable"), share)
+        refine(t, m, home, share)
+    else:
+        home = parted(exchanged[kept][:, kept].tocsr(), t, share)
+    level = [np.bincount(home, values, len(share)) / share for values in (t, m)]
+    if np.max(level) > 1 + (LIKE if exchanged is None else TOLERATED):
+        return None
+    return home[item].astype(np.int32)
 
 
 def check(tiles: Tiles, ranks: int, method: str, ranks_per_node: int) -> None:
@@ -123,10 +155,10 @@ def check(tiles: Tiles, ranks: int, method: str, ranks_per_node: int) -> None:
         raise ValueError(f"unknown method of balance '{method}'. Known: {', '.join(METHODS)}.{hint}")
     if not 1 <= ranks <= len(tiles.n):
         raise ValueError(
-            f"{ranks:,} ranks for {len(tiles.n):,} tiles; allowed: 1 to {len(tiles.n):,}, for a rank owns at least one. "
+            f"{ranks:,} ranks for {len(tiles.n):,} tiles; allowed: 1 to {len(tiles.n):,}, as each owns one. "
             "Take fewer ranks, or a smaller tile_size in [Simulation]."
         )
-    if not 1 <= ranks_per_node:
+    if ranks_per_node < 1:
         raise ValueError(f"ranks per node is {ranks_per_node}; it must be at least 1.")
 
 
@@ -188,23 +220,21 @@ def _held(home: np.ndarray, ranks: int) -> list[list[int]]:
     return [part.tolist() for part in np.split(order, cuts)]
 
 
-def by_graph(network: Network, tiles: Tiles, load: TileLoad, nodes: int) -> np.ndarray:
+def by_graph(region: np.ndarray, time: np.ndarray, exchanged, nodes: int) -> np.ndarray:
     """(t,) order of tiles in which regions that exchange many events are close: METIS, halving again and again."""
-    if importlib.util.find_spec("pymetis") is None:
-        raise ValueError(
-            "method 'graph' needs pymetis, which is not installed. Install it with pip install 'digital-twin-brain"
-            "[cluster]', or take the method 'regions'."
-        )
-    region = network.population_region[tiles.population]
-    weight = np.bincount(region, load.time, len(network.regions))
-    exchanged = region_events(network)
-    place = np.zeros(len(network.regions), np.int64)
-    place[halved(exchanged, weight, weight.sum() / max(nodes, 1))] = np.arange(len(network.regions))
+    weight = np.bincount(region, time, exchanged.shape[0])
+    place = np.zeros(len(weight), np.int64)
+    place[halved(exchanged, weight, weight.sum() / max(nodes, 1))] = np.arange(len(weight))
     return np.argsort(place[region], kind="stable")
 
 
 def region_events(network: Network):
     """(regions, regions) symmetric sparse: events per second between regions, both ways."""
+    if importlib.util.find_spec("pymetis") is None:
+        raise ValueError(
+            "method 'graph' needs pymetis, which is not installed. Install it with pip install 'digital-twin-brain"
+            "[cluster]', or take the method 'regions'."
+        )
     from scipy import sparse
 
     from cluster.expected import widths
@@ -224,23 +254,28 @@ def region_events(network: Network):
 
 def halved(exchanged, weight: np.ndarray, enough: float) -> np.ndarray:
     """Order of all vertices: halves with little between them, each halved again until it weighs `enough`."""
-    import pymetis
 
     def cut(members: np.ndarray) -> list[np.ndarray]:
         if len(members) < 3 or weight[members].sum() <= enough:
             return [members]
-        graph = exchanged[members][:, members].tocsr()
-        if not graph.nnz:
-            return [members]
-        edges = np.maximum(1, np.rint(graph.data * (1e6 / graph.data.max()))).astype(np.int32)
-        vertices = np.maximum(1, np.rint(weight[members] * (1e6 / weight[members].max()))).astype(np.int32)
-        _, part = pymetis.part_graph(
-            2, xadj=graph.indptr.astype(np.int32), adjncy=graph.indices.astype(np.int32), vweights=vertices,
-            eweights=edges, recursive=True,
-        )  # fmt: skip
-        side = np.array(part) == 0
+        side = parted(exchanged[members][:, members].tocsr(), weight[members], np.full(2, 0.5)) == 0
         if side.all() or not side.any():
             return [members]
         return cut(members[side]) + cut(members[~side])
 
     return np.concatenate(cut(np.arange(len(weight))))
+
+
+def parted(graph, weight: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """(vertices,) int64: part of each, with little exchanged between parts that weigh as `share` says."""
+    import pymetis
+
+    if not graph.nnz:
+        return np.arange(len(weight)) % len(share)
+    edges = np.maximum(1, np.rint(graph.data * (1e6 / graph.data.max()))).astype(np.int32)
+    vertices = np.rint(weight * (1e6 / weight.max())).astype(np.int32)
+    adjacency = pymetis.CSRAdjacency(graph.indptr.astype(np.int32), graph.indices.astype(np.int32))
+    _, part = pymetis.part_graph(
+        len(share), adjacency, vweights=vertices, eweights=edges, tpwgts=share.tolist(), recursive=True
+    )
+    return np.array(part, np.int64)

@@ -148,8 +148,8 @@ def measure_cpu(n_neurons: int = N_MEASURED, repetitions: int = 3) -> Device:
 
     Notes
     -----
-    Wall time of a step is  neurons · neuron_ns + events · event_ns + visits · visit_ns,  where a visit is a spike looked
-    at for one target region. The silent network gives the first; two in-degrees solve for the others.
+    Wall time of a step is  neurons · neuron_ns + events · event_ns + visits · visit_ns,  where a visit is a spike
+    looked at for one target region. The silent network gives the first; two in-degrees solve for the others.
     """
     from cluster.expected import expected
     from dtb.brain import default_brain
@@ -216,5 +216,7 @@ def _base(runs) -> float:
     """Bytes of this process without the neurons of what was run."""
     from dtb.summary import peak_rss_bytes
 
-    held = sum(run.bytes_per_neuron * run.network.n_neurons for run in runs) * 1.5  # and the silent one, as large as one
+    held = (
+        sum(run.bytes_per_neuron * run.network.n_neurons for run in runs) * 1.5
+    )  # and the silent one, as large as one
     return max(1e8, peak_rss_bytes() - held)

@@ -128,7 +128,9 @@ def rates_of_run(network: Network, folder: str | os.PathLike[str]) -> np.ndarray
         measured = dict(zip(recording["population"].tolist(), mean_rows(recording), strict=True))
         lost = [name for name in names if name not in measured]
         if lost:
-            raise ValueError(f"the run '{folder}' has no population '{lost[0]}'; rates come from a run of the same brain.")
+            raise ValueError(
+                f"the run '{folder}' has no population '{lost[0]}'; rates come from a run of the same brain."
+            )
         return np.array([measured[name] for name in names], float)
     by_class = json.loads((folder / "summary.json").read_bytes())["rate_hz"]
     return population_rates(network, {name: rate for name, rate in by_class.items() if rate is not None})
@@ -158,7 +160,7 @@ def pieces(network: Network, tiles: Tiles, owner: np.ndarray) -> Pieces:
 
 
 def fragments(network: Network, tiles: Tiles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Population, tile and neurons of every stretch of neurons that shares both; one for each tile where tiles are pure."""
+    """Population, tile and neurons of every stretch of neurons that shares both; one per tile where tiles are pure."""
     if tiles.pure:
         return tiles.population.astype(np.int64), np.arange(len(tiles.n)), tiles.n.astype(np.int64)
     edges = np.union1d(tiles.first, network.first_gid)

@@ -145,7 +145,9 @@ def plan(
         slowdown=routes[routing].slowdown,
         bound=routes[routing].bound,
         fits=fits,
-        ranks_that_fit=None if fits else enough(network, tiles, known, ranks_per_node, device, method, routing, *options),
+        ranks_that_fit=None
+        if fits
+        else enough(network, tiles, known, ranks_per_node, device, method, routing, *options),
         compared=compared,
         assumptions=assumptions(device, synapses),
     )
@@ -188,7 +190,9 @@ def numbers(text: str) -> list[float]:
     try:
         return [float(item) for item in text.split(",")]
     except ValueError:
-        raise ValueError(f"speeds is '{text}'; it should be numbers with commas between them, such as 1,1,0.5.") from None
+        raise ValueError(
+            f"speeds is '{text}'; it should be numbers with commas between them, such as 1,1,0.5."
+        ) from None
 
 
 def place(
@@ -216,9 +220,7 @@ def place(
     )  # fmt: skip
 
 
-def stored_load(
-    network: Network, tiles: Tiles, known: Expected, device: Device, dt: float, synapses: str
-) -> TileLoad:
+def stored_load(network: Network, tiles: Tiles, known: Expected, device: Device, dt: float, synapses: str) -> TileLoad:
     """Load of tiles, with what stored synapses take."""
     if synapses not in ("procedural", "stored"):
         raise ValueError(f"unknown storage of synapses '{synapses}'. Known: procedural, stored.")
@@ -271,15 +273,18 @@ def all_routes(
     per_node = {
         "flat": (lines.flat_node_bytes, float(lines.peers.max(initial=0)), node_peers),
         "two-level": (lines.node_bytes, float((lines.node_peers / held).max()), node_peers),
-        "grid": (lines.grid_node_bytes, min(lines.grid_peers, float(lines.node_peers.max())) / ranks_per_node, 0),
+        "grid": (
+            lines.grid_node_bytes,
+            min(lines.grid_peers, float(lines.node_peers.max())) / ranks_per_node,
+            nodes * lines.grid_peers,
+        ),
     }
     update = per(found.parts, np.full(len(known.n), 1e-6 / dt * device.neuron_ns), ranks) / found.speed
     events = found.time - update
     looked = found.visits * device.visit_ns * 1e-9 / found.speed
     slowest = int(np.argmax(update + events + looked))
     routes = {}
-    for name, (sent, messages, links) in per_node.items():
-        links = links or nodes * lines.grid_peers
+    for name, (sent, messages, pairs) in per_node.items():
         latency = messages * epochs * device.latency
         bandwidth = float((sent / held).max()) / device.link
         cost = {"update": update[slowest], "events": events[slowest], "visits": looked[slowest]}
@@ -288,7 +293,7 @@ def all_routes(
             messages=messages,
             bytes_per_node=float(sent.max()),
             bytes_total=float(sent.sum()),
-            bytes_per_link=float(sent.sum() / links) if links else 0.0,
+            bytes_per_link=float(sent.sum() / pairs) if pairs else 0.0,
             exchange_s=latency + bandwidth,
             slowdown=float(sum(cost.values())),
             bound=max(cost, key=lambda part: cost[part]),

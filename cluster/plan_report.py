@@ -123,7 +123,7 @@ class Plan(Strict):
     grid: list[Count] = Field(description="rows and columns of nodes in the third route")
     routes: dict[str, Route]
     by_spike_share: Amount | None = Field(
-        description="bytes between nodes if each spike went only where its own synapses end, over two-level; null without"
+        description="bytes between nodes if each spike went only where its synapses end, over two-level; null without"
     )
     kept_bytes_rank: Amount = Field(
         description="of the busiest rank, if what arrives were kept by its receiver for the longest delay"

@@ -21,6 +21,7 @@ from dtb.network.network import Network
 SPIKE_BYTES = 2  # a uint16, its place in the tile
 TILE_BYTES = 8  # which tile, and how many spikes; of each tile that fired in an epoch
 CELLS = 20_000_000  # of a dense part of the matrix from ranks to ranks
+SPARSE_WORK = 1e9  # products of a sparse count of partners, above which a dense one is quicker
 
 
 class Traffic(NamedTuple):
@@ -50,9 +51,7 @@ class Traffic(NamedTuple):
     by_spike_node_bytes: float
 
 
-def traffic(
-    network: Network, known: Expected, parts: Pieces, ranks: int, ranks_per_node: int, dt: float
-) -> Traffic:
+def traffic(network: Network, known: Expected, parts: Pieces, ranks: int, ranks_per_node: int, dt: float) -> Traffic:
     """Traffic of a placement.
 
     Parameters
@@ -181,7 +180,7 @@ def partners(sends: list[tuple[np.ndarray, np.ndarray, sparse.csr_array]], ends:
     for begin in range(0, ends, step):
         rows = slice(begin, min(begin + step, ends))
         mine = np.arange(rows.start, rows.stop)
-        if work > 1e9:  # nearly everyone sends to nearly everyone: dense products are quicker
+        if work > SPARSE_WORK:  # nearly everyone sends to nearly everyone: dense products are quicker
             met = np.zeros((len(mine), ends), bool)
             for matrix, reached in holds:
                 met |= matrix[rows].toarray() @ reached.toarray() > 0

@@ -115,7 +115,8 @@ def plan(
     ranks: Annotated[int, typer.Option("--ranks", help="Number of ranks.", min=1)],
     ranks_per_node: Annotated[int, typer.Option("--ranks-per-node", help="Ranks that share a node.", min=1)] = 1,
     device: Annotated[
-        str, typer.Option("--device", help="Of a rank: cpu (one core, measured now), h200, a100, dcu-16gb, published-16gb.")
+        str,
+        typer.Option("--device", help="Of a rank: cpu (one core, measured now), h200, a100, dcu-16gb, published-16gb."),
     ] = "cpu",
     balance: Annotated[
         str, typer.Option("--balance", help="regions, longest-processing-time, graph, published or even.")
@@ -141,8 +142,10 @@ def plan(
         from cluster.plan_report import tables
         from dtb.config import load_config
 
-        options = {"balance": balance, "routing": routing, "rates": rates, "speeds": speeds, "compare": compare}
-        found = plan_config(load_config(config, set_ or ()), ranks, ranks_per_node, device, per_rank=per_rank, **options)
+        found = plan_config(
+            load_config(config, set_ or ()), ranks, ranks_per_node, device, balance, routing, rates, speeds, compare,
+            per_rank,
+        )  # fmt: skip
         if json:
             print(found.model_dump_json(indent=2))
         else:
