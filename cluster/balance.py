@@ -120,7 +120,7 @@ def balance(
             order = by_graph(region, time, exchanged, -(-ranks // ranks_per_node))
         dense = (time > memory * (1 + LIKE))[order]
         owner = walk(time, memory, order[dense], order[~dense], share)
-    refine(time, memory, owner, share)
+    refine(time, memory, owner, share, 1.0 if method == "longest-processing-time" else 1 + LIKE)
     return Partition(owner)
 
 
@@ -139,7 +139,7 @@ def whole_regions(
     t, m = np.bincount(item, time), np.bincount(item, memory)
     if exchanged is None or len(share) == 1:
         home = spread(t, m, np.argsort(-np.maximum(t, m), kind="stable"), share)
-        refine(t, m, home, share)
+        refine(t, m, home, share, 1.0)
     else:
         home = parted(exchanged[kept][:, kept].tocsr(), t, share)
     level = [np.bincount(home, values, len(share)) / share for values in (t, m)]

@@ -63,8 +63,8 @@ def walk(time, memory, dense, other, share):
 
 
 @njit(cache=True)
-def refine(time, memory, owner, share):
-    """Move or swap single tiles from the rank of highest level to that of least, in place, while that helps."""
+def refine(time, memory, owner, share, goal):
+    """Move or swap tiles between the ranks of highest and least level, in place, while that helps towards `goal`."""
     ranks, tiles = len(share), len(time)
     used, head, after = np.zeros((ranks, 2)), np.full(ranks, -1), np.full(tiles, -1)
     held = np.zeros(ranks, np.int64)
@@ -83,6 +83,8 @@ def refine(time, memory, owner, share):
                 high, worst = level, r
             if level < low:
                 low, least = level, r
+        if high <= goal:
+            return
         give, take = best_change(time, memory, used, head, after, held, worst, least, share, high)
         if give < 0:
             return

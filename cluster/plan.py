@@ -13,7 +13,7 @@ from cluster.balance import TileLoad, balance, check, shares, tile_load
 from cluster.devices import Device, device_named
 from cluster.expected import Expected, Pieces, expected, pieces, rates_of_run
 from cluster.plan_report import Compared, DeviceUsed, Imbalance, Plan, Route, Spread
-from cluster.traffic import Traffic, traffic
+from cluster.traffic import SPIKE_BYTES, Traffic, traffic
 from dtb.config import Config
 from dtb.engine.storage import ROW_BYTES, SUM_BYTES, SYNAPSE_BYTES, choose_storage
 from dtb.network.build import build_network
@@ -22,9 +22,12 @@ from dtb.network.tiles import MAX_TILE, Tiles, tile
 from dtb.run import load_brain
 
 ROUTINGS = ("two-level", "flat", "grid")
+HISTORIES = ("receiver", "sender")
 COMPARED = ("even", "published", "longest-processing-time")  # beside the method that is chosen
+SLACK_STEPS, START_BYTES = 128, 4  # of the history beyond the longest delay, of each tile and step; backends/cpu.py
 SPARE = 1.02  # what a number of ranks that would fit leaves free
 TRIALS = 6
+MOST_TILES = 4_000_000  # a gigabyte of tables, more or less; 131e9 neurons in the largest tiles
 
 
 class Placed(NamedTuple):
@@ -53,6 +56,7 @@ def plan(
     speeds: np.ndarray | None = None,
     tile_size: int = MAX_TILE,
     synapses: str = "procedural",
+    history: str = "receiver",
     compare: tuple[str, ...] = (),
     per_rank: bool = False,
 ) -> Plan:
@@ -76,6 +80,9 @@ def plan(
     speeds : (ranks,) float or None
         Relative speed of ranks.
     synapses : "procedural" or "stored"
+    history : "receiver" or "sender"
+        Who keeps a spike until it is due: every rank that gets it, for the longest delay, as this version does; or the
+        rank of its neuron, so that receivers hold two epochs of arrivals, in one window per node.
     compare : methods of balance
         Whose imbalance, traffic and slow-down are added.
     per_rank : bool
@@ -92,11 +99,18 @@ def plan(
     """
     if routing not in ROUTINGS:
         raise ValueError(f"unknown routing '{routing}'. Known: {', '.join(ROUTINGS)}.")
+    if history not in HISTORIES:
+        raise ValueError(f"unknown history '{history}'. Known: {', '.join(HISTORIES)}.")
+    if network.n_neurons > MOST_TILES * tile_size:
+        raise ValueError(
+            f"tile_size {tile_size} makes some {network.n_neurons / tile_size:,.0f} tiles; a plan holds at most "
+            f"{MOST_TILES:,}. Raise tile_size in [Simulation]."
+        )
     tiles, known = tile(network, tile_size), expected(network, rates)
     options = (dt, speeds, synapses)
     found = place(network, tiles, known, ranks, ranks_per_node, device, method, *options)
     routes = all_routes(found, known, network, device, ranks_per_node, dt)
-    memory, kept = memories(network, found, device, ranks_per_node, routing)
+    memory, arrivals = memories(network, found, device, ranks_per_node, dt, history)
     fits = bool(memory.max() <= device.memory)
     compared = [described(method, found, routes[routing])] if compare else []
     for other in compare:
@@ -140,16 +154,17 @@ def plan(
         imbalance=imbalance(found),
         grid=list(lines.grid),
         routes=routes,
-        by_spike_share=lines.by_spike_node_bytes / lines.node_bytes.sum() if lines.node_bytes.any() else None,
-        kept_bytes_rank=kept,
+        by_spike_share=lines.by_spike_node_out / lines.node_out.sum() if lines.node_out.any() else None,
+        history=history,  # type: ignore[arg-type]
+        arrivals_rank=Spread.of(arrivals, per_rank),
         slowdown=routes[routing].slowdown,
         bound=routes[routing].bound,
         fits=fits,
         ranks_that_fit=None
         if fits
-        else enough(network, tiles, known, ranks_per_node, device, method, routing, *options),
+        else enough(network, tiles, known, ranks_per_node, device, method, history, *options),
         compared=compared,
-        assumptions=assumptions(device, synapses),
+        assumptions=assumptions(device, synapses, history),
     )
 
 
@@ -164,6 +179,7 @@ def plan_config(
     speeds: str | None = None,
     compare: bool = False,
     per_rank: bool = False,
+    history: str = "receiver",
 ) -> Plan:
     """`dtb plan`: the network and step of a config; speeds as text, "1,0.5", repeated in turn."""
     network = build_network(load_brain(config), **config.build_network.keywords())
@@ -181,6 +197,7 @@ def plan_config(
         speeds=None if speeds is None else np.resize(numbers(speeds), ranks),
         tile_size=simulation.tile_size,
         synapses=choose_storage(network, simulation.dt, simulation.synapses),
+        history=history,
         compare=COMPARED if compare else (),
         per_rank=per_rank,
     )
@@ -247,18 +264,20 @@ def visits(network: Network, known: Expected, parts: Pieces, ranks: int) -> np.n
 
 
 def memories(
-    network: Network, found: Placed, device: Device, ranks_per_node: int, routing: str
-) -> tuple[np.ndarray, float]:
-    """(ranks,) bytes of each rank, and what the busiest would keep if receivers kept spikes for the longest delay."""
+    network: Network, found: Placed, device: Device, ranks_per_node: int, dt: float, history: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """(ranks,) bytes of each rank, and those of them that hold spikes of other ranks."""
     lines, ranks = found.traffic, len(found.time)
-    if routing == "flat":
-        arriving = lines.bytes_in
-    else:  # one window per node, divided among its ranks
-        arriving = np.repeat(lines.node_bytes_in / ranks_per_node, ranks_per_node)[:ranks]
-    arriving = np.maximum(arriving, 0) / 1000  # per ms
-    epoch = lines.epoch if np.isfinite(lines.epoch) else 0.0
-    memory = device.base_bytes + network.description_bytes + found.tiles_bytes + 2 * epoch * arriving
-    return memory, float(arriving.max() * network.max_delay)
+    if history == "receiver":
+        steps = network.max_delay / dt + SLACK_STEPS
+        columns = 2 ** np.ceil(np.log2(steps + 2))
+        others = len(found.owner) - np.bincount(found.owner, minlength=ranks)  # tiles
+        arrivals = SPIKE_BYTES * lines.into * steps * dt / 1000 + START_BYTES * columns * others
+    else:
+        epoch = lines.epoch if np.isfinite(lines.epoch) else 0.0
+        arrivals = np.repeat(lines.node_bytes_in / ranks_per_node, ranks_per_node)[:ranks] * 2 * epoch / 1000
+    arrivals = np.maximum(arrivals, 0)
+    return device.base_bytes + network.description_bytes + found.tiles_bytes + arrivals, arrivals
 
 
 def all_routes(
@@ -330,7 +349,7 @@ def described(method: str, found: Placed, route: Route) -> Compared:
 
 
 def enough(
-    network: Network, tiles: Tiles, known: Expected, ranks_per_node: int, device: Device, method: str, routing: str,
+    network: Network, tiles: Tiles, known: Expected, ranks_per_node: int, device: Device, method: str, history: str,
     dt: float, speeds: np.ndarray | None, synapses: str,
 ) -> int | None:  # fmt: skip
     """A number of equal ranks whose memory suffices, None where none does; placed anew to be sure."""
@@ -345,7 +364,7 @@ def enough(
         if ranks > len(tiles.n):
             return None
         found = place(network, tiles, known, ranks, ranks_per_node, device, method, dt, None, synapses)
-        memory, _ = memories(network, found, device, ranks_per_node, routing)
+        memory, _ = memories(network, found, device, ranks_per_node, dt, history)
         if memory.max() <= device.memory:
             return ranks
         arriving = float((memory - total / ranks).max()) - device.base_bytes - network.description_bytes
@@ -368,15 +387,18 @@ def used(device: Device) -> DeviceUsed:
     )
 
 
-def assumptions(device: Device, synapses: str) -> list[str]:
+def assumptions(device: Device, synapses: str, history: str) -> list[str]:
     """All that the figures rest on and that was not measured in this plan."""
+    kept = f"every rank keeps the spikes it gets for the longest delay and {SLACK_STEPS} steps"
+    if history == "sender":
+        kept = "spikes are kept by their sender until due, once; receivers hold two epochs, in one window per node"
     known = f"measured: {', '.join(device.measured)}; all else is estimated" if device.measured else "all is estimated"
     return [
         f"device {device.name}: {known}",
         "every neuron of a population fires at its mean rate, and spikes are spread evenly in time",
-        "a tile's spikes go to every rank or node that holds a population it projects to, in 2 bytes each and 8 bytes "
-        "for a tile that fired",
-        "spikes are kept by the sender until due; a receiver holds two epochs of arrivals, one window per node",
+        "a tile's spikes go to every rank or node that holds a population it projects to, 2 bytes each and 2 for each "
+        "tile and step",
+        kept,
         "a rank looks once at each arriving spike for every region that it holds a part of",
         f"exchange is not overlapped with compute; a rank sends one message in {device.latency * 1e6:g} µs and "
         f"{device.link / 1e9:g} GB/s between nodes, nothing within a node",

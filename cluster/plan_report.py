@@ -109,7 +109,7 @@ class Plan(Strict):
     device: DeviceUsed
     neurons_rank: Spread
     synapses_rank: Spread
-    memory_rank: Spread = Field(description="bytes; process, neurons, stored synapses, and two epochs of arrivals")
+    memory_rank: Spread = Field(description="bytes; process, neurons, stored synapses and spikes of other ranks")
     events_rank: Spread = Field(description="synaptic events per biological second")
     visits_rank: Spread = Field(description="spikes looked at, per biological second and region on the rank")
     compute_rank: Spread = Field(description="wall s per biological s; update, events and visits")
@@ -125,9 +125,8 @@ class Plan(Strict):
     by_spike_share: Amount | None = Field(
         description="bytes between nodes if each spike went only where its synapses end, over two-level; null without"
     )
-    kept_bytes_rank: Amount = Field(
-        description="of the busiest rank, if what arrives were kept by its receiver for the longest delay"
-    )
+    history: Literal["receiver", "sender"] = Field(description="who keeps a spike until it is due")
+    arrivals_rank: Spread = Field(description="bytes of memory_rank that hold spikes of other ranks")
     slowdown: Amount = Field(description="wall s per biological s, by the chosen routing")
     bound: str
     fits: bool = Field(description="whether every rank's memory suffices")
@@ -140,7 +139,11 @@ class Plan(Strict):
         worst = scaled(self.memory_rank.max)
         text = f"a rank needs {worst}, its {self.device.name} has {scaled(self.device.memory_bytes)}."
         if self.ranks_that_fit is None:
-            return f"{text} No number of ranks would do: arrivals alone fill it. Lower n_neurons or the rates."
+            held = scaled(self.arrivals_rank.max)
+            return (
+                f"{text} {held} of that are spikes of other ranks, and more ranks would not need less. Lower n_neurons "
+                "or take a device with more memory."
+            )
         needed = self.ranks_that_fit
         return f"{text} {needed:,} ranks would fit; see dtb plan {config} --ranks {needed}."
 
@@ -174,6 +177,7 @@ def tables(plan: Plan) -> RenderableType:
         ("neurons", plan.neurons_rank, False),
         ("synapses", plan.synapses_rank, False),
         ("memory", plan.memory_rank, True),
+        ("  spikes of others", plan.arrivals_rank, True),
         ("events", plan.events_rank, False),
         ("spikes looked at", plan.visits_rank, False),
         ("compute, wall s", plan.compute_rank, False),

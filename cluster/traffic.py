@@ -19,7 +19,7 @@ from cluster.expected import Expected, Pieces, reach
 from dtb.network.network import Network
 
 SPIKE_BYTES = 2  # a uint16, its place in the tile
-TILE_BYTES = 8  # which tile, and how many spikes; of each tile that fired in an epoch
+COUNT_BYTES = 2  # a uint16, how many spikes of a tile in a step, none included
 CELLS = 20_000_000  # of a dense part of the matrix from ranks to ranks
 SPARSE_WORK = 1e9  # products of a sparse count of partners, above which a dense one is quicker
 
@@ -30,7 +30,7 @@ class Traffic(NamedTuple):
     epoch: ms.  rank arrays (R,): spikes and bytes out and in between ranks, flat; `peers`, ranks that it sends to.
     node arrays (N,): of all its ranks together, between nodes; flat_node_bytes: what flat sends off the node.
     node_peers (N,): nodes that it sends to.  grid_node_bytes (N,): both hops; grid_peers: nodes of its row and column.
-    by_spike_node_bytes: sum over nodes, if each spike went only to the nodes where its own synapses end.
+    by_spike_node_out: spikes between nodes in all, if each went only to the nodes where its own synapses end.
     """
 
     epoch: float
@@ -48,7 +48,7 @@ class Traffic(NamedTuple):
     grid_node_bytes: np.ndarray
     grid_peers: int
     grid: tuple[int, int]
-    by_spike_node_bytes: float
+    by_spike_node_out: float
 
 
 def traffic(network: Network, known: Expected, parts: Pieces, ranks: int, ranks_per_node: int, dt: float) -> Traffic:
@@ -70,19 +70,19 @@ def traffic(network: Network, known: Expected, parts: Pieces, ranks: int, ranks_
     row_of = np.arange(nodes) // columns
     to_row = sparse.csr_array((np.ones(nodes), (np.arange(nodes), row_of)), shape=(nodes, rows))
     epoch = shortest(network, parts, ranks, dt)
-    size = spike_bytes(known, parts, epoch)
     found = {name: np.zeros(ranks) for name in ("out", "into", "bytes_out", "bytes_in")}
     found |= {n: np.zeros(nodes) for n in ("node_out", "node_in", "node_bytes", "node_bytes_in", "flat", "grid")}
     by_spike = 0.0
     fires = parts.neurons * known.rate[parts.population]  # spikes/s of each piece
+    size = SPIKE_BYTES * fires + COUNT_BYTES * 1000 / dt * parts.tiles  # bytes/s
     node = node_of[parts.rank]
     cell, region = network.population_class[parts.population], network.population_region[parts.population]
     sends: list[tuple[np.ndarray, np.ndarray, sparse.csr_array, sparse.csr_array]] = []
     for k, mean in reach(network, parts, ranks).items():
-        mine = np.flatnonzero((cell == k) & (fires > 0))
+        mine = np.flatnonzero(cell == k)
         if not len(mine):
             continue
-        q, r, a, s, b = region[mine], parts.rank[mine], node[mine], fires[mine], size[mine] * fires[mine]
+        q, r, a, s, b = region[mine], parts.rank[mine], node[mine], fires[mine], size[mine]
         to_rank, mean_node = ones(mean), sparse.csr_array(mean @ gather)
         to_node, ranks_there = ones(mean_node), sparse.csr_array(to_rank @ gather)
         copies = counts(to_rank)[q] - at(to_rank, q, r)
@@ -107,7 +107,7 @@ def traffic(network: Network, known: Expected, parts: Pieces, ranks: int, ranks_
             found[name] += reached.T @ every - own
         hits = mean_node.copy()
         hits.data = -np.expm1(-hits.data)
-        by_spike += float((b * (np.asarray(hits.sum(axis=1)).ravel()[q] - at(hits, q, a))).sum())
+        by_spike += float((s * (np.asarray(hits.sum(axis=1)).ravel()[q] - at(hits, q, a))).sum())
         sends.append((q, r, to_rank, to_node))
     peers = partners([(q, r, to_rank) for q, r, to_rank, _ in sends], ranks)
     node_peers = partners([(q, node_of[r], to_node) for q, r, _, to_node in sends], nodes)
@@ -138,14 +138,6 @@ def shortest(network: Network, parts: Pieces, ranks: int, dt: float) -> float:
         if len(delay):
             least = min(least, float(delay.min()) * min(projection.delay_classes))
     return least if np.isinf(least) else max(1, round(least / dt)) * dt
-
-
-def spike_bytes(known: Expected, parts: Pieces, epoch: float) -> np.ndarray:
-    """(pieces,) bytes that a spike takes in a message, its share of the tile's header included."""
-    rate = known.rate[parts.population]
-    spikes = rate * parts.neurons / parts.tiles * min(epoch, 1e6) / 1000  # of one tile in an epoch
-    fired = np.divide(-np.expm1(-spikes), spikes, out=np.ones(len(spikes)), where=spikes > 0)
-    return SPIKE_BYTES + TILE_BYTES * fired
 
 
 def ones(matrix: sparse.csr_array) -> sparse.csr_array:

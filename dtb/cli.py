@@ -122,6 +122,9 @@ def plan(
         str, typer.Option("--balance", help="regions, longest-processing-time, graph, published or even.")
     ] = "regions",
     routing: Annotated[str, typer.Option("--routing", help="two-level, flat or grid.")] = "two-level",
+    history: Annotated[
+        str, typer.Option("--history", help="Who keeps spikes until due: receiver, as now, or sender.")
+    ] = "receiver",
     rates: Annotated[
         Path | None, typer.Option("--rates", help="Folder of an earlier run whose rates are expected again.")
     ] = None,
@@ -144,7 +147,7 @@ def plan(
 
         found = plan_config(
             load_config(config, set_ or ()), ranks, ranks_per_node, device, balance, routing, rates, speeds, compare,
-            per_rank,
+            per_rank, history,
         )  # fmt: skip
         if json:
             print(found.model_dump_json(indent=2))

@@ -61,7 +61,19 @@ def human(tmp_path_factory):
         "try: app(sys.argv[1:])\n"
         "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
     )
-    options = ("plan", str(path), "--ranks", "14012", "--ranks-per-node", "4", "--device", "dcu-16gb", "--json")
+    options = (
+        "plan",
+        str(path),
+        "--ranks",
+        "14012",
+        "--ranks-per-node",
+        "4",
+        "--device",
+        "dcu-16gb",
+        "--json",
+        "--history",
+        "sender",
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, *options], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
@@ -97,14 +109,15 @@ def test_all_neurons_and_synapses_are_on_some_rank(human):
 
 def test_the_human_brain_fits_a_hundred_large_accelerators():
     network = dtb.build_network(dtb.default_brain(), 86_000_000_000, 556)
-    found = plan(network, 100, device_named("h200"), ranks_per_node=4)
+    found = plan(network, 100, device_named("h200"), ranks_per_node=4, history="sender")
     assert found.fits and found.nodes == 25
     assert found.imbalance.compute <= 1.05 and found.imbalance.memory <= 1.05
     assert found.memory_rank.max > 860e6 * 36
 
 
 def test_what_does_not_fit_is_refused_with_a_number_of_ranks_that_does(small):
-    result = invoke("plan", small, "--set", "build_network.n_neurons=86_000_000_000", "--ranks", 16, "--device", "h200")
+    large = ("--set", "build_network.n_neurons=86_000_000_000", "--set", "Simulation.tile_size=32768")
+    result = invoke("plan", small, *large, "--ranks", 16, "--device", "h200")
     assert result.exit_code == 4
     needed = int(result.stderr.split("--ranks ")[1].rstrip(".\n"))
     network = dtb.build_network(dtb.default_brain(), 86_000_000_000, 30)
@@ -112,12 +125,26 @@ def test_what_does_not_fit_is_refused_with_a_number_of_ranks_that_does(small):
     assert not plan(network, needed * 9 // 10, device_named("h200"), synapses="procedural").fits
 
 
+def test_a_tile_size_that_would_make_a_billion_tiles_is_refused(small):
+    result = invoke("plan", small, "--set", "build_network.n_neurons=86_000_000_000", "--ranks", 16, "--device", "h200")
+    assert result.exit_code == 3 and "Raise tile_size" in result.stderr
+
+
 def test_where_arrivals_alone_fill_the_memory_no_number_of_ranks_is_named():
     tiny = Device("tiny", memory=2e7, neuron_ns=1.0, event_ns=1.0, visit_ns=0.0, base_bytes=0.0)
     network = dtb.build_network(dtb.default_brain(), 2_000_000_000)
     found = plan(network, 8, tiny)
     assert not found.fits and found.ranks_that_fit is None
-    assert "No number of ranks would do" in found.refusal("c.toml")
+    assert "more ranks would not need less" in found.refusal("c.toml")
+
+
+def test_receivers_that_keep_all_spikes_need_more_than_senders_that_do():
+    """E cells, 8 in 10, are heard everywhere: 2 bytes a spike for the longest delay, 95 ms, and 128 ms more."""
+    network = dtb.build_network(dtb.default_brain(), 86_000_000_000, 556)
+    kept = {h: plan(network, 100, device_named("h200"), 4, history=h) for h in ("receiver", "sender")}
+    spikes, tiles = 0.8 * 7.7 * 86e9 * 2 * (0.0954 + 0.128), 2_624_605 * 256 * 4
+    assert kept["receiver"].arrivals_rank.max == pytest.approx(spikes + tiles, rel=0.05)
+    assert not kept["receiver"].fits and kept["sender"].arrivals_rank.max < 2e9
 
 
 def test_unlike_regions_run_faster_than_with_equal_counts():
@@ -125,7 +152,7 @@ def test_unlike_regions_run_faster_than_with_equal_counts():
     found = plan(
         network,
         8,
-        device_named("published-16gb"),
+        Device("core", memory=4e9, neuron_ns=1.1, event_ns=5.2, visit_ns=0.0),  # of an EPYC, measured
         4,
         rates=HETEROGENEOUS_HZ,
         tile_size=2048,
@@ -133,7 +160,7 @@ def test_unlike_regions_run_faster_than_with_equal_counts():
     )
     ours, even, published = found.compared
     assert [row.method for row in found.compared] == ["regions", "even", "published"]
-    assert even.compute > 1.1 * ours.compute and published.compute > ours.compute
+    assert even.slowdown > 1.3 * ours.slowdown and published.slowdown > ours.slowdown
 
 
 def test_ranks_of_unlike_speed_are_planned_for():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cluster.expected import Pieces, expected, pieces
-from cluster.traffic import SPIKE_BYTES, TILE_BYTES, grid, partners, shortest, traffic
+from cluster.traffic import COUNT_BYTES, SPIKE_BYTES, grid, partners, shortest, traffic
 from dtb.network.network import Network
 from dtb.network.projection import Pairs, Projection
 from dtb.network.synapses import population_of, row, synapses
@@ -68,25 +68,23 @@ def test_peers_are_the_ranks_and_nodes_that_a_rank_or_node_sends_to(placed):
 
 
 def test_on_a_grid_every_node_gets_a_spike_by_at_most_one_forwarding(placed):
-    """Counted hop by hop: to the own row once per column, then within the column; bytes are per spike, as two-level."""
+    """Counted hop by hop: once to each column, in the own row, and from there within the column."""
     columns = grid(-(-RANKS // PER_NODE))[1]
-    hops = direct = 0.0
+    hops = np.zeros(-(-RANKS // PER_NODE))
     for rank, spikes, reached in by_hand(placed):
         own = rank // PER_NODE
         nodes = {r // PER_NODE for r in reached} - {own}
         first = {n % columns for n in nodes} - {own % columns}
         then = {n for n in nodes if n // columns != own // columns}
-        hops, direct = hops + spikes * (len(first) + len(then)), direct + spikes * len(nodes)
-    lines = placed[-1]
-    # headers differ between tiles by a few percent of a spike's bytes, and both totals weigh them nearly alike
-    assert lines.grid_node_bytes.sum() / lines.node_bytes.sum() == pytest.approx(hops / direct, rel=0.05)
+        hops[own] += (SPIKE_BYTES * spikes + COUNT_BYTES * 1000) * (len(first) + len(then))
+    assert placed[-1].grid_node_bytes == pytest.approx(hops)
 
 
-def test_bytes_are_two_for_a_spike_and_eight_for_a_tile_that_fired(placed):
-    """At some 0.1 spikes per tile and epoch nearly each spike has a header of its own."""
-    lines = placed[-1]
-    each = lines.bytes_out.sum() / lines.out.sum()
-    assert SPIKE_BYTES + 0.85 * TILE_BYTES < each < SPIKE_BYTES + TILE_BYTES
+def test_bytes_are_two_for_a_spike_and_two_for_the_count_of_each_tile_and_step(placed):
+    found = np.zeros(RANKS)
+    for rank, spikes, reached in by_hand(placed):
+        found[rank] += (SPIKE_BYTES * spikes + COUNT_BYTES * 1000) * len(reached - {rank})
+    assert placed[-1].bytes_out == pytest.approx(found)
 
 
 def test_a_spike_that_goes_only_where_its_synapses_end_takes_fewer_bytes(placed):
@@ -98,7 +96,7 @@ def test_a_spike_that_goes_only_where_its_synapses_end_takes_fewer_bytes(placed)
         nodes = set(node_of[synapses(network, gid).target].tolist()) - {int(node_of[gid])}
         copies += len(nodes) * known.rate[population_of(network, gid)]
     whole = lines.node_out.sum()
-    assert lines.by_spike_node_bytes / lines.node_bytes.sum() == pytest.approx(copies / whole, rel=0.05)
+    assert lines.by_spike_node_out / whole == pytest.approx(copies / whole, rel=0.05)
 
 
 def test_an_epoch_is_the_shortest_delay_between_ranks():
