@@ -89,7 +89,8 @@ def messages(bench: str, found: Plan) -> None:
         report(
             bench, [route.messages], "messages per rank and epoch", against="flat over it",
             ratios=[flat / route.messages], bar=15.0 if name == "two-level" else None, bar_is="at least",
-            n=found.neurons, ranks=found.ranks, route=name, tb_between_nodes=route.bytes_total / 1e12,
+            n=found.neurons, ranks=found.ranks, route=name, messages_of_a_node=round(route.messages * PER_NODE),
+            tb_between_nodes=route.bytes_total / 1e12,
             gb_from_busiest_node=route.bytes_per_node / 1e9,
             exchange_s=route.exchange_s, slowdown=route.slowdown, by_spike_share=found.by_spike_share,
         )  # fmt: skip
