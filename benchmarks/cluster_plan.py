@@ -117,7 +117,7 @@ def figures(folder: Path) -> None:
     mpl.use("svg")
     import matplotlib.pyplot as plt
 
-    plt.rcParams["svg.hashsalt"] = "dtb"
+    plt.rcParams |= {"svg.hashsalt": "dtb", "svg.fonttype": "none"}
     human = dtb.build_network(dtb.default_brain(), HUMAN, HUMAN_DEGREE)
     fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=False)
     for device, colour in (("h200", "C0"), ("dcu-16gb", "C1")):
@@ -141,8 +141,9 @@ def figures(folder: Path) -> None:
         axes[1].loglog(ranks, compute, ":", color=colour, label=f"{device}, compute alone")
     axes[1].plot([PUBLISHED_RANKS] * 2, PUBLISHED_S, "k_-", lw=1, label="published, 7 to 30 spikes/s")
     axes[1].set(title="weak: 6.14 · 10⁶ neurons on each rank", xlabel="ranks")
-    for axis in axes:
-        axis.legend(fontsize=6, frameon=False)
+    axes[0].set_ylim(bottom=1)
+    for axis, place in zip(axes, ("lower left", "upper left"), strict=True):
+        axis.legend(fontsize=6, frameon=False, loc=place, ncols=2 if place == "lower left" else 1)
         axis.spines[["top", "right"]].set_visible(False)
     fig.tight_layout()
     fig.savefig(folder / "scaling.svg", metadata={"Date": None})

@@ -143,7 +143,7 @@ def device_named(name: str) -> Device:
     raise ValueError(f"unknown device '{name}'. Known: {', '.join(known)}.{hint}")
 
 
-def measure_cpu(n_neurons: int = N_MEASURED, repetitions: int = 3) -> Device:
+def measure_cpu(n_neurons: int = N_MEASURED, repetitions: int = 5) -> Device:
     """Measure one core of this machine: a silent network, then one with few and one with many synapses.
 
     Notes
@@ -155,20 +155,23 @@ def measure_cpu(n_neurons: int = N_MEASURED, repetitions: int = 3) -> Device:
     from dtb.brain import default_brain
     from dtb.engine.simulation import Simulation
     from dtb.network.build import build_network
-    from dtb.summary import processor
+    from dtb.summary import peak_rss_bytes, processor
 
     brain = default_brain()
     networks = [build_network(brain, n_neurons, in_degree) for in_degree in IN_DEGREES]
-    runs = [Simulation(network, threads=1, synapses="procedural") for network in networks]
     silent = Simulation(build_network(brain, 2 * n_neurons, IN_DEGREES[0]), threads=1, synapses="procedural")
+    silent.run(1.0)  # loads the kernels
+    base = max(5e7, peak_rss_bytes() - silent.bytes_per_neuron * 2 * n_neurons)  # of this process, without neurons
+    runs = [Simulation(network, threads=1, synapses="procedural") for network in networks]
     silent.control.mean[:] = 0.0  # below threshold, without noise
     silent.control.sd[:] = 0.0
     for simulation in (silent, *runs):
         simulation.run(SETTLE_MS)
-    update = min(_timed(silent)[0] for _ in range(repetitions)) / (TIMED_MS * 2 * n_neurons) * 1e9
+    times = [[_timed(simulation) for simulation in (silent, *runs)] for _ in range(repetitions)]
+    update = min(row[0][0] for row in times) / (TIMED_MS * 2 * n_neurons) * 1e9
     above, counts = np.zeros(2), np.zeros((2, 2))
-    for row, (simulation, network) in enumerate(zip(runs, networks, strict=True)):
-        wall, spikes = min(_timed(simulation) for _ in range(repetitions))
+    for row, network in enumerate(networks):
+        wall, spikes = min(each[row + 1] for each in times)
         rate = spikes / n_neurons / TIMED_MS * 1000
         known = expected(network, np.full(network.n_populations, rate))
         heard = known.heard[np.unique(network.population_region, return_index=True)[1]]
@@ -181,21 +184,21 @@ def measure_cpu(n_neurons: int = N_MEASURED, repetitions: int = 3) -> Device:
         neuron_ns=update,
         event_ns=event,
         visit_ns=visit,
-        neuron_bytes=2 * silent.bytes_per_neuron - runs[0].bytes_per_neuron,  # what twice the neurons take more
-        base_bytes=_base(runs),
+        neuron_bytes=silent.bytes_per_neuron,  # of the larger network, where what does not grow with it is small
+        base_bytes=base,
         link=LOCAL_LINK,
         latency=LOCAL_LATENCY,
-        measured=("memory", "neuron_ns", "event_ns", "visit_ns", "neuron_bytes"),
+        measured=("memory", "neuron_ns", "event_ns", "visit_ns", "neuron_bytes", "base_bytes"),
         source=f"measured on one core of {processor()} with {n_neurons:,} neurons of the default brain and "
         f"{IN_DEGREES[0]:g} and {IN_DEGREES[1]:g} synapses each; link and latency of shared memory assumed",
     )
 
 
 def _timed(simulation) -> tuple[float, int]:
-    """Wall seconds and spikes of the next TIMED_MS."""
-    spikes, begin = simulation.spikes, time.perf_counter()
+    """CPU seconds and spikes of the next TIMED_MS: unlike wall time, other programs on the core hardly change them."""
+    spikes, begin = simulation.spikes, time.process_time()
     simulation.run(TIMED_MS)
-    return time.perf_counter() - begin, simulation.spikes - spikes
+    return time.process_time() - begin, simulation.spikes - spikes
 
 
 def _solve(counts: np.ndarray, above: np.ndarray) -> tuple[float, float]:
@@ -211,13 +214,3 @@ def _memory() -> float:
     import os
 
     return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-
-
-def _base(runs) -> float:
-    """Bytes of this process without the neurons of what was run."""
-    from dtb.summary import peak_rss_bytes
-
-    held = (
-        sum(run.bytes_per_neuron * run.network.n_neurons for run in runs) * 1.5
-    )  # and the silent one, as large as one
-    return max(1e8, peak_rss_bytes() - held)
