@@ -141,7 +141,9 @@ def whole_regions(
         home = spread(t, m, np.argsort(-np.maximum(t, m), kind="stable"), share)
         refine(t, m, home, share, 1.0)
     else:
-        home = parted(exchanged[kept][:, kept].tocsr(), t, share)
+        home = dealt(exchanged[kept][:, kept].tocsr(), t, share)
+    if len(np.unique(home)) < len(share):
+        return None
     level = [np.bincount(home, values, len(share)) / share for values in (t, m)]
     if np.max(level) > 1 + (LIKE if exchanged is None else TOLERATED):
         return None
@@ -266,16 +268,34 @@ def halved(exchanged, weight: np.ndarray, enough: float) -> np.ndarray:
     return np.concatenate(cut(np.arange(len(weight))))
 
 
-def parted(graph, weight: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """(vertices,) int64: part of each, with little exchanged between parts that weigh as `share` says."""
+def dealt(exchanged, weight: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """(vertices,) int64: rank of each, by halving vertices and ranks together."""
+    home = np.zeros(len(weight), np.int64)
+
+    def deal(members: np.ndarray, first: int, end: int) -> None:
+        if end - first == 1 or len(members) < 2:
+            home[members] = first
+            return
+        middle = (first + end) // 2
+        halves = np.array([share[first:middle].sum(), share[middle:end].sum()])
+        side = parted(exchanged[members][:, members].tocsr(), weight[members], halves / halves.sum()) == 0
+        deal(members[side], first, middle)
+        deal(members[~side], middle, end)
+
+    deal(np.arange(len(weight)), 0, len(share))
+    return home
+
+
+def parted(graph, weight: np.ndarray, halves: np.ndarray) -> np.ndarray:
+    """(vertices,) int64: 0 or 1, with little exchanged between two parts that weigh as `halves` says."""
     import pymetis
 
-    if not graph.nnz:
-        return np.arange(len(weight)) % len(share)
+    if not graph.nnz:  # nothing to cut: METIS would complain on standard output
+        return (np.cumsum(weight) - weight / 2 > halves[0] * weight.sum()).astype(np.int64)
     edges = np.maximum(1, np.rint(graph.data * (1e6 / graph.data.max()))).astype(np.int32)
     vertices = np.rint(weight * (1e6 / weight.max())).astype(np.int32)
     adjacency = pymetis.CSRAdjacency(graph.indptr.astype(np.int32), graph.indices.astype(np.int32))
     _, part = pymetis.part_graph(
-        len(share), adjacency, vweights=vertices, eweights=edges, tpwgts=share.tolist(), recursive=True
+        2, adjacency, vweights=vertices, eweights=edges, tpwgts=halves.tolist(), recursive=True
     )
     return np.array(part, np.int64)

@@ -108,6 +108,15 @@ def test_metis_keeps_together_what_exchanges_much():
     assert sent["graph"] == 0 < sent["regions"]
 
 
+@needs_metis
+def test_metis_says_nothing_where_json_is_printed(capfd):
+    network = heterogeneous_network(400_000)
+    tiles, _, load = loads(network, 512, HETEROGENEOUS_HZ)
+    for ranks in (1, 2, 5, 8, 16, 32, 64):
+        balance(network, tiles, ranks, load, "graph")
+    assert capfd.readouterr().out == ""
+
+
 def test_no_region_is_divided_where_whole_ones_are_even():
     """So that an epoch is the shortest tract between ranks, not the delay within a region."""
     network = dtb.build_network(dtb.default_brain(), 10_000_000)
