@@ -18,13 +18,14 @@ peer-brian2 := brian2==2.9.0 'numpy<2.3'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint bench bench-peers validate compare-with-nest clean
+.PHONY: help run test lint bench bench-cluster bench-peers validate compare-with-nest clean
 
 help:
 	@echo "make run        simulate configs/rest.toml into runs/rest, replacing an earlier run there"
 	@echo "make test       ruff, mypy and all tests"
 	@echo "make lint       ruff and mypy only"
 	@echo "make bench      measure, and print a line of JSON per figure"
+	@echo "make bench-cluster  many ranks: balance, plans, checkpoints"
 	@echo "make bench-peers  the same network in NEST and Brian2, which it installs apart; twenty minutes"
 	@echo "make validate   the laws at toy size, the embedded brain, the slow tests, and a comparison with NEST"
 	@echo "make clean      remove caches and builds; keeps runs/ and $(VENV)"
@@ -56,6 +57,9 @@ validate: $(TESTABLE)
 compare-with-nest: $(INSTALLED)
 	-@$(MAKE) --no-print-directory $(PEERS)/nest/.installed
 	$(BIN)/python -m validate --nest $(PEERS)/nest/bin/python
+
+bench-cluster: $(TESTABLE)
+	$(BIN)/python -m benchmarks.cluster
 
 bench-peers: $(INSTALLED) $(PEERS)/nest/.installed $(PEERS)/brian2/.installed
 	$(BIN)/python -m benchmarks.peers --environments $(PEERS)

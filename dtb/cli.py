@@ -110,6 +110,56 @@ def show(
 
 
 @app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(readable=False, help="A TOML file, such as configs/rest_1m.toml.")],
+    ranks: Annotated[int, typer.Option("--ranks", help="Number of ranks.", min=1)],
+    ranks_per_node: Annotated[int, typer.Option("--ranks-per-node", help="Ranks that share a node.", min=1)] = 1,
+    device: Annotated[
+        str,
+        typer.Option("--device", help="Of a rank: cpu (one core, measured now), h200, a100, dcu-16gb, published-16gb."),
+    ] = "cpu",
+    balance: Annotated[
+        str, typer.Option("--balance", help="regions, longest-processing-time, graph, published or even.")
+    ] = "regions",
+    routing: Annotated[str, typer.Option("--routing", help="two-level, flat or grid.")] = "two-level",
+    history: Annotated[
+        str, typer.Option("--history", help="Who keeps spikes until due: receiver, as now, or sender.")
+    ] = "receiver",
+    rates: Annotated[
+        Path | None, typer.Option("--rates", help="Folder of an earlier run whose rates are expected again.")
+    ] = None,
+    speeds: Annotated[
+        str | None, typer.Option("--speeds", help="Relative speeds of ranks, as 1,1,0.5; repeated in turn.")
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Add the other methods of balance.")] = False,
+    per_rank: Annotated[bool, typer.Option("--per-rank", help="Keep every rank's numbers in the JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, as cluster/plan.schema.json has it.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="TABLE.key=value", help="Override one value of the config.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Say what a run on many ranks needs and takes: memory, balance, traffic, time. Allocates nothing."""
+    with reported(debug):
+        from cluster.plan import plan_config
+        from cluster.plan_report import tables
+        from dtb.config import load_config
+
+        found = plan_config(
+            load_config(config, set_ or ()), ranks, ranks_per_node, device, balance, routing, rates, speeds, compare,
+            per_rank, history,
+        )  # fmt: skip
+        if json:
+            print(found.model_dump_json(indent=2))
+        else:
+            from rich.console import Console
+
+            Console(width=None if sys.stdout.isatty() else 120, soft_wrap=True).print(tables(found))
+        if not found.fits:
+            raise MemoryError(found.refusal(str(config)))
+
+
+@app.command()
 def check(debug: Debug = False) -> None:
     """Say what works on this machine, and try the laws on a toy brain."""
     with reported(debug):
