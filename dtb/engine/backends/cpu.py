@@ -36,7 +36,8 @@ class State(NamedTuple):
     """Everything of a run that changes.
 
     fields (b, 96), hold (b, 16): see `cpu_kernels`.  history: boxed in a list, because it is replaced when it grows.
-    ring: sums of the way to deliver.  tallies (workers, 3, h): synapses delivered,
+    ring: sums of the way to deliver.  known: [steps up to which the spikes of other ranks are delivered, where synapses
+    are stored; up to which they are here; first step whose spikes are kept for `totals` and the like].  tallies (workers, 3, h): synapses delivered,
     autapses, lesioned, by emission step modulo h.  failed (t,): first step in which a tile left all bounds, or -1.
     clock: [next step].  seed: of noise.
     """
@@ -47,6 +48,7 @@ class State(NamedTuple):
     ring: list[np.ndarray]
     tallies: np.ndarray
     failed: np.ndarray
+    known: list[int]
     clock: list[int]
     seed: int
 
@@ -58,15 +60,17 @@ class CpuBackend:
 
     def __init__(
         self, network: Network, constants: Constants, dt: float, implicit: bool, tiles: Tiles, threads: int,
-        storage: str = "procedural", lesions: tuple[np.ndarray, ...] | None = None,
+        storage: str = "procedural", lesions: tuple[np.ndarray, ...] | None = None, here: np.ndarray | None = None,
     ) -> None:  # fmt: skip
+        """tiles: those whose spikes are needed, of which only those that are `here` (t,) bool have neurons here."""
         self.network, self.constants, self.implicit, self.tiles = network, constants, implicit, tiles
         self.threads = threads
         delays = [delay_steps(network, p, dt) for p in network.projections]
         self.longest = max((int(d.max(initial=1)) for d in delays), default=1)
         block = min(MAX_BLOCK, min((int(d.min(initial=MAX_BLOCK)) for d in delays), default=MAX_BLOCK))
         burst = -(-block // (int(constants.hold.min()) + 1))
-        self.layout = cpu_tables.layout(network, tiles)
+        self.here = np.ones(len(tiles.n), bool) if here is None else here
+        self.layout = cpu_tables.layout(network, tiles, self.here)
         self.draws = cpu_tables.draws(network)
         self.width = synapses.offsets(network)[:, -1].copy()
         plan = Plan(
@@ -90,7 +94,7 @@ class CpuBackend:
         cpu_spikes.initial(
             self.layout, of_class, self.constants.reset, self.constants.threshold, control.mean, per_unit, keys, fields
         )
-        room = tiles.n.astype(np.int64) * (self.burst + 1)
+        room = np.where(self.here, tiles.n.astype(np.int64) * (self.burst + 1), LANES_64)  # others' grow as needed
         planes = room.sum() + 2 * LANES_64 if self.way.timed else 0
         history = History(
             np.zeros(room.sum() + 2 * LANES_64, np.uint16), np.zeros(planes, np.uint16), np.cumsum(room) - room, room,
@@ -99,14 +103,20 @@ class CpuBackend:
         return State(
             fields, np.zeros((blocks, LANES), np.uint16), [history], list(self.way.ring()),
             np.zeros((self.threads, 3, columns), np.int64),
-            np.full(len(tiles.n), -1), [0], seed,
+            np.full(len(tiles.n), -1), [0, 0, 0], [0], seed,
         )  # fmt: skip
 
-    def make_room(self, state: State) -> None:
-        """Forget spikes older than the longest delay, and grow where one more block might not fit."""
+    def make_room(self, state: State, more: np.ndarray) -> None:
+        """See that `more` (t,) spikes of each tile fit: forget those older than the longest delay, and grow."""
         history, t = state.history[0], state.clock[0]
-        live = cpu_spikes.compact(history, t, self.longest + self.block)
-        need = live + self.tiles.n * self.burst
+        _, known, since = state.known
+        wrap = history.start.shape[1] - 1
+        live = history.start[np.arange(len(self.here)), np.where(self.here, t, known) & wrap]
+        if (live + more <= history.room).all():
+            return
+        oldest = max(min(t - self.longest - self.block, since), 0)
+        live = cpu_spikes.compact(history, self.layout, t, known, oldest)
+        need = live + more
         if (need > history.room).any():
             room = np.where(need > history.room, np.maximum(need * 3 // 2, history.room), history.room)
             base = np.cumsum(room) - room
@@ -120,19 +130,48 @@ class CpuBackend:
     # run -------------------------------------------------------------------------------------------------------
 
     def advance(
-        self, state: State, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray
-    ) -> tuple[int, np.ndarray]:
-        """Run at most `steps` steps; return how many, and the fields of sampled neurons (steps, s, 6)."""
-        self.make_room(state)
+        self, state: State, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray,
+        since: int | None = None, epoch: int | None = None,
+    ) -> tuple[int, np.ndarray]:  # fmt: skip
+        """Run at most `steps` steps; return how many, and the fields of sampled neurons (steps, s, 6), 0 elsewhere.
+
+        since: first step whose spikes are kept for `totals` and the like, the first of this call if not given.
+        epoch: steps that spikes of other ranks take at least.
+        """
         begin = state.clock[0]
-        steps = min(steps, state.history[0].start.shape[1] - self.longest - self.block - 1)
+        state.known[2] = begin if since is None else since
+        self.make_room(state, np.where(self.here, self.tiles.n * self.burst, 0))
+        steps = min(steps, self.most_steps(state))
+        news, known, _ = state.known
+        reach = begin + steps if epoch is None else known + max(epoch, getattr(self.way, "rows", 0))
         keys = rng.key(state.seed, rng.Stream.NOISE, np.arange(begin, begin + steps))
         dynamics, probes = self._dynamics(control, stimulus, keys), self._probes(samples, steps)
         tasks = (steps + 1) * max(2, self.threads)
         meetings = np.zeros(1, np.int64), np.zeros(tasks, np.int64), np.zeros(steps + 1, np.int64)
-        done = self._work(state, Call(begin, steps, dynamics, probes, Sync(*meetings)))
-        state.clock[0] = begin + done
+        done = self._work(state, Call(begin, steps, reach, news, known, dynamics, probes, Sync(*meetings)))
+        state.clock[0], state.known[0] = begin + done, known
         return done, probes.out[:done]
+
+    def most_steps(self, state: State) -> int:
+        """That a call, or all calls since one step, can take: the history is a ring."""
+        return state.history[0].start.shape[1] - self.longest - self.block - 1
+
+    # spikes from and to other ranks ------------------------------------------------------------------------------
+
+    def outgoing(self, state: State, tiles: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """The spikes of some tiles in steps start..stop-1, as a message."""
+        return cpu_spikes.pack(state.history[0], tiles, start, stop)
+
+    def incoming(self, state: State, tiles: np.ndarray, start: int, stop: int, message: np.ndarray) -> None:
+        """Take in such a message; of tiles that are -1 nothing."""
+        more = np.zeros(len(self.here), np.int64)
+        cpu_spikes.arriving(message, tiles, stop - start, more)
+        self.make_room(state, more)
+        cpu_spikes.unpack(message, tiles, start, stop, state.history[0])
+
+    def learn(self, state: State, stop: int) -> None:
+        """All spikes of other ranks before step `stop` were taken in."""
+        state.known[1] = stop
 
     def _work(self, state: State, call: Call) -> int:
         if self.threads == 1:
@@ -167,9 +206,12 @@ class CpuBackend:
 
     def _probes(self, samples: np.ndarray, steps: int) -> Probes:
         tile = np.searchsorted(self.tiles.first, samples, side="right") - 1
+        neuron = samples - self.tiles.first[tile]
+        own = (tile >= 0) & self.here[tile] & (neuron < self.tiles.n[tile])
         order = np.argsort(samples, kind="stable")
+        order = order[own[order]]
         start = np.searchsorted(tile[order], np.arange(len(self.tiles.n) + 1))
-        neuron = (samples - self.tiles.first[tile])[order]
+        neuron = neuron[order]
         return Probes(start, neuron, order, np.zeros((steps, len(samples), 6), np.float32))
 
     # what is left behind -----------------------------------------------------------------------------------------
@@ -230,11 +272,11 @@ class CpuBackend:
         return sum(array.nbytes for array in arrays)
 
     def snapshot(self, state: State) -> Snapshot:
-        """The state in gid order: a copy, for tests and checkpoints."""
+        """The state in gid order: a copy, for tests and checkpoints; zeros where neurons live elsewhere."""
         n, block, first = self.tiles.n, self.layout.block, self.tiles.first
-        fields = np.empty((self.network.n_neurons, 6), np.float32)
-        hold = np.empty(self.network.n_neurons, np.uint16)
-        for t in range(len(n)):
+        fields = np.zeros((self.network.n_neurons, 6), np.float32)
+        hold = np.zeros(self.network.n_neurons, np.uint16)
+        for t in self.layout.own:
             gids, blocks = slice(first[t], first[t] + n[t]), slice(block[t], block[t + 1])
             fields[gids] = state.fields[blocks].reshape(-1, 6, LANES).transpose(0, 2, 1).reshape(-1, 6)[: n[t]]
             hold[gids] = state.hold[blocks].ravel()[: n[t]]
