@@ -45,7 +45,7 @@ def check_world(size: int, environment: Mapping[str, str] = os.environ) -> None:
         return
     dialect = "srun" if "SLURM_STEP_NUM_TASKS" in environment and "PMI_SIZE" not in environment else "mpiexec"
     remedy = {
-        "srun": "Use srun --mpi=pmi2 for MPICH and Intel MPI, --mpi=pmix for Open MPI; srun --mpi=list shows what there is",
+        "srun": "Use srun --mpi=pmi2 with MPICH and Intel MPI, --mpi=pmix with Open MPI; see srun --mpi=list",
         "mpiexec": "Use the mpiexec, or the srun --mpi=…, that belongs to the MPI library that mpi4py loads here",
     }[dialect]
     raise ConnectionError(

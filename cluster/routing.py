@@ -103,17 +103,16 @@ class TwoLevel:
             status = self._mpi.Status()
             there = int(members[node][np.searchsorted(nodes, mine) % len(members[node])])
             found = self._world.Mprobe(source=there, tag=TAG, status=status)
-            tiles = np.empty(status.Get_count(self._mpi.INT64_T), np.int64)
-            found.Recv(tiles)
-            if len(tiles) > 1:
-                self._from.append((there, tiles[1:]))
-                room += 2 * HEAD + (len(tiles) - 1) * self._steps + int(tiles[0])
+            heard = np.empty(status.Get_count(self._mpi.INT64_T), np.int64)
+            found.Recv(heard)
+            if len(heard) > 1:
+                self._from.append((there, heard[1:]))
+                room += 2 * HEAD + (len(heard) - 1) * self._steps + int(heard[0])
         self._mpi.Request.Waitall(requests)
-        ends = np.cumsum([0, *(len(tiles) for _, tiles in self._from)])
-        lists = gather_lists(self._node, ends), gather_lists(
-            self._node, np.concatenate([*(tiles for _, tiles in self._from), np.zeros(0, np.int64)])
-        )
-        self._inbound_tiles = [np.split(tiles, end[1:-1]) if len(end) > 1 else [] for end, tiles in zip(*lists, strict=True)]
+        lengths = gather_lists(self._node, np.array([len(tiles) for _, tiles in self._from]))
+        flat = gather_lists(self._node, np.concatenate([*(tiles for _, tiles in self._from), np.zeros(0, np.int64)]))
+        pairs = zip(flat, lengths, strict=True)
+        self._inbound_tiles = [np.split(tiles, np.cumsum(n)[:-1]) if len(n) else [] for tiles, n in pairs]
         self._arrives = any(len(tiles) for tiles in self._inbound_tiles)
         self._inbound = Window(self._mpi, self._node, room)
 
@@ -163,8 +162,8 @@ class Window:
         for message in messages:
             if at + HEAD + len(message) > len(part):
                 raise RuntimeError(
-                    f"{len(message):,} numbers of spikes do not fit shared memory for {len(part):,}. This is a fault of "
-                    'dtb; routing = "flat" works without it.'
+                    f"a message of {len(message):,} numbers does not fit shared memory for {len(part):,}. This is a "
+                    'fault of dtb; routing = "flat" works without it.'
                 )
             part[at : at + HEAD].view(np.uint64)[0] = len(message)
             part[at + HEAD : at + HEAD + len(message)] = message

@@ -150,7 +150,7 @@ def on_first_rank(comm: Communicator, work: Callable[[], None]) -> None:
     if comm.rank == 0:
         try:
             work()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 raised below, once all know
             failed = error
     if comm.sum(np.array([failed is not None], np.int64))[0]:
         raise failed or ConnectionError("rank 0 failed.")

@@ -26,8 +26,8 @@ def agree(comm: Communicator, what: str, text: str) -> None:
     if len(other):
         first, second = (bytes(told[r]).rstrip(b"\0").decode() for r in (0, other[0]))
         raise ValueError(
-            f"{what} is {first} on rank 0, but {second} on rank {other[0]}. All ranks must read the same files, with the "
-            "same version of dtb."
+            f"{what} is {first} on rank 0, but {second} on rank {other[0]}. All ranks must read the same files, "
+            "with the same version of dtb."
         )
 
 
@@ -81,6 +81,7 @@ class Ranks:
 
     def connect(self, backend: RankBackend, step: int = 0) -> None:
         """Make ready to exchange from a step on, up to which the spikes of all ranks are here."""
+        self._backend = backend
         self._known, self._sent = step, None
         if self.epoch is None:
             return
@@ -91,42 +92,43 @@ class Ranks:
         self.comm.connect(self.routes, self._period, most)
 
     def advance(
-        self, backend: RankBackend, state, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray
+        self, state, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray
     ) -> tuple[int, np.ndarray]:
         """As `Backend.advance`, on all ranks alike: they run equally many steps."""
+        backend = self._backend
         begin, parts = backend.step(state), []
         end = begin + min(steps, backend.most_steps(state))
         while (now := backend.step(state)) < end:
             until = end if self.epoch is None else min(end, self._due)
             if self.epoch is not None and until > self._known + self.epoch:
-                self.receive(backend, state)
+                self.receive(state)
             currents = stimulus[now - begin : until - begin] if len(stimulus) > 1 else stimulus
             done, fields = backend.advance(
                 state, until - now, control, currents, samples, since=begin, epoch=self.epoch or until - now
             )
             parts.append(fields)
             if self.epoch is not None and now + done == self._due:
-                self._send(backend, state)
+                self._send(state)
         return end - begin, np.concatenate(parts)
 
-    def _send(self, backend: RankBackend, state) -> None:
-        self.receive(backend, state)
+    def _send(self, state) -> None:
+        self.receive(state)
         clock = time.perf_counter()
         start, stop = self._sent = self._due - self._period, self._due
-        self.comm.send(lambda tiles: backend.outgoing(state, self._number(tiles), start, stop))
+        self.comm.send(lambda tiles: self._backend.outgoing(state, self._number(tiles), start, stop))
         self._due += self._period
         self.wait_s += time.perf_counter() - clock
 
-    def receive(self, backend: RankBackend, state) -> None:
+    def receive(self, state) -> None:
         """Wait for what is on its way."""
         if self._sent is None:
             return
         clock = time.perf_counter()
         start, stop = self._sent
         self.comm.receive(
-            lambda tiles, message: backend.incoming(state, self._number(tiles), start, stop, message)
+            lambda tiles, message: self._backend.incoming(state, self._number(tiles), start, stop, message)
         )
-        backend.learn(state, stop)
+        self._backend.learn(state, stop)
         self._known, self._sent = stop, None
         self.wait_s += time.perf_counter() - clock
 

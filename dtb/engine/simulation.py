@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from dtb.network.network import Network
 from dtb.network.tiles import LANES, MAX_TILE, tile
 
 if TYPE_CHECKING:
-    from dtb.engine.backends.state import Backend, Snapshot
+    from dtb.engine.backends.state import Backend, RankBackend, Snapshot
 
 BACKENDS = ("cpu", "reference")
 INTEGRATORS = ("semi-implicit", "euler")
@@ -117,14 +116,16 @@ class Simulation:
         self.tiles = len(tiles.n)
         if self.comm.size > 1:
             if backend != "cpu":
-                raise ValueError(f"backend '{backend}' runs on one rank, not on {self.comm.size}. Use backend = \"cpu\".")
+                raise ValueError(
+                    f"backend '{backend}' runs on one rank, not on {self.comm.size}. Use backend = \"cpu\"."
+                )
             partition = partition or Partition.even(tiles.n, self.comm.size)
             self._ranks = Ranks(network, dt, tiles, partition, self.comm)
             tiles, here = self._ranks.tiles, self._ranks.here
             self.phases["exchange"] = 0.0
         self._backend = _compile(backend, network, dt, integrator, tiles, threads, synapses, lesions, here)
         if self._ranks is not None:
-            self._ranks.connect(self._backend)
+            self._ranks.connect(cast("RankBackend", self._backend))
         self._state = self._backend.start(seed)
         self._stride = sample_stride(network)
         self._open = np.zeros(0, np.int64)  # synapses emitted, by step, that may still be on their way
@@ -224,7 +225,7 @@ class Simulation:
                 if progress is not None:
                     progress(done, steps)
             if self._ranks is not None:
-                self._ranks.receive(self._backend, self._state)
+                self._ranks.receive(self._state)
         finally:
             if recording is not None:
                 recording.flush()
@@ -240,7 +241,7 @@ class Simulation:
             control = control._replace(gain=np.ascontiguousarray(gains[done], np.float32))
         now = currents[done : done + ahead] if len(currents) > 1 else currents
         sampled = np.zeros(0, np.int64) if recording is None else recording.sampled
-        run = self._backend.advance if self._ranks is None else partial(self._ranks.advance, self._backend)
+        run = self._backend.advance if self._ranks is None else self._ranks.advance
         ahead, fields = run(self._state, ahead, control, now, sampled)
         self.phases["advance"] += time.perf_counter() - clock
         if self._ranks is not None:
@@ -303,8 +304,8 @@ class Simulation:
 
     def _check_bounds(self, begin: int) -> None:
         found = self._backend.failure(self._state)
-        found = self.comm.all(np.array(found or (np.inf, 0, 0), np.float64))  # gids are exact below 2⁵³
-        step, gid, value = min(found.tolist())
+        everywhere = self.comm.all(np.array(found or (np.inf, 0, 0), np.float64))  # gids are exact below 2⁵³
+        step, gid, value = min(everywhere.tolist())
         if step < np.inf:
             step, gid = int(step), int(gid)
             population = int(np.searchsorted(self.network.first_gid, gid, side="right")) - 1

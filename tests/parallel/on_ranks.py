@@ -1,7 +1,9 @@
 """Run by mpiexec: simulations on all ranks; rank 0 prints one line of JSON with what came out of each.
 
-Its only argument is JSON: {"network": [name, keywords], "steps": [n, ...], "cases": [{...}, ...]}, where a case holds
-keywords of MPIComm ("routing", "ranks_per_node"), "shuffled": seed, and keywords of Simulation.
+Its only argument is JSON: a list of tasks {"network": [name, keywords], "steps": [n, ...], "cases": [{...}, ...]},
+where a case holds keywords of MPIComm ("routing", "ranks_per_node"), "partition": "even", "shuffled" or "by region",
+"ahead": whether long delays deliver several blocks at once, "lesions": [[post, pre, fraction], ...], and keywords of
+Simulation.
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ import numpy as np
 
 import dtb
 from cluster.mpi import MPIComm
+from dtb.engine.backends import cpu_tables
 from dtb.engine.partition import Partition
 from dtb.engine.recording import Recording
 from dtb.engine.simulation import Simulation
 from dtb.network.lesion import lesion_tracts
 from dtb.network.network import Network
-from dtb.network.tiles import tile
+from dtb.network.tiles import Tiles, tile
 from tests import networks
+
+SUM_NS = cpu_tables.SUM_NS
 
 
 def make(name: str, keywords: dict) -> Network:
@@ -31,15 +36,22 @@ def make(name: str, keywords: dict) -> Network:
     return getattr(networks, name)(**{k: tuple(v) if isinstance(v, list) else v for k, v in keywords.items()})
 
 
+def divide(kind: str, network: Network, tiles: Tiles, ranks: int) -> Partition:
+    if kind == "by region":
+        region = network.population_region[tiles.population].astype(np.int64)
+        return Partition((region * ranks // len(network.regions)).astype(np.int32))
+    return getattr(Partition, kind)(tiles.n, ranks)
+
+
 def outcome(network: Network, steps: list[int], comm, settings: dict) -> dict:
     """What the simulation of `run` in the contract of backends leaves: pieces, a stimulus, changing gains."""
-    shuffled = settings.pop("shuffled", None)
-    cut = settings.pop("lesions", None)
+    settings = {"threads": 1, **settings}
+    ahead, kind, cut = (settings.pop(key, None) for key in ("ahead", "partition", "lesions"))
     if cut:
         settings["lesions"] = lesion_tracts(network, {(post, pre): f for post, pre, f in cut})
-    if shuffled is not None and comm is not None and comm.size > 1:
-        tiles = tile(network, settings["tile_size"])
-        settings["partition"] = Partition.shuffled(tiles.n, comm.size, shuffled)
+    if kind is not None and comm is not None:
+        settings["partition"] = divide(kind, network, tile(network, settings.setdefault("tile_size", 32)), comm.size)
+    cpu_tables.SUM_NS = 0.0 if ahead else SUM_NS
     simulation = Simulation(network, seed=7, comm=comm, **settings)
     simulation.control.mean[:] *= np.linspace(0.9, 1.3, network.n_populations, dtype=np.float32)
     recording = Recording(rates="population", spikes=[network.regions[0]], membrane=[network.regions[-1]], raster=500)
@@ -66,12 +78,25 @@ def outcome(network: Network, steps: list[int], comm, settings: dict) -> dict:
     return out
 
 
+def run(tasks: list[dict], comm_of) -> list[dict]:
+    told = []
+    for task in tasks:
+        network = make(*task["network"])
+        for case in task["cases"]:
+            ours = {key: case[key] for key in ("routing", "ranks_per_node") if key in case}
+            theirs = {key: value for key, value in case.items() if key not in ours}
+            told.append(outcome(network, task["steps"], comm_of(ours), theirs))
+    return told
+
+
 def main() -> None:
-    task = json.loads(sys.argv[1])
-    network, told = make(*task["network"]), []
-    for case in task["cases"]:
-        comm = MPIComm(**{key: case.pop(key) for key in ("routing", "ranks_per_node") if key in case})
-        told.append(outcome(network, task["steps"], comm, {"threads": 1, **case}))
+    comm = MPIComm()
+
+    def use(settings: dict) -> MPIComm:
+        comm.use(**settings)
+        return comm
+
+    told = run(json.loads(sys.argv[1]), use)
     if comm.rank == 0:
         print(json.dumps(told))
 

@@ -36,10 +36,10 @@ class State(NamedTuple):
     """Everything of a run that changes.
 
     fields (b, 96), hold (b, 16): see `cpu_kernels`.  history: boxed in a list, because it is replaced when it grows.
-    ring: sums of the way to deliver.  known: [steps up to which the spikes of other ranks are delivered, where synapses
-    are stored; up to which they are here; first step whose spikes are kept for `totals` and the like].  tallies (workers, 3, h): synapses delivered,
-    autapses, lesioned, by emission step modulo h.  failed (t,): first step in which a tile left all bounds, or -1.
-    clock: [next step].  seed: of noise.
+    ring: sums of the way to deliver.  tallies (workers, 3, h): synapses delivered, autapses, lesioned, by emission step
+    modulo h.  failed (t,): first step in which a tile left all bounds, or -1.  known: [step up to which the spikes of
+    other ranks are delivered, where synapses are stored; step up to which they are here; first step whose spikes are
+    kept for `totals` and the like].  clock: [next step].  seed: of noise.
     """
 
     fields: np.ndarray
@@ -143,12 +143,11 @@ class CpuBackend:
         self.make_room(state, np.where(self.here, self.tiles.n * self.burst, 0))
         steps = min(steps, self.most_steps(state))
         news, known, _ = state.known
-        reach = begin + steps if epoch is None else known + max(epoch, getattr(self.way, "rows", 0))
         keys = rng.key(state.seed, rng.Stream.NOISE, np.arange(begin, begin + steps))
         dynamics, probes = self._dynamics(control, stimulus, keys), self._probes(samples, steps)
         tasks = (steps + 1) * max(2, self.threads)
         meetings = np.zeros(1, np.int64), np.zeros(tasks, np.int64), np.zeros(steps + 1, np.int64)
-        done = self._work(state, Call(begin, steps, reach, news, known, dynamics, probes, Sync(*meetings)))
+        done = self._work(state, Call(begin, steps, epoch, news, known, dynamics, probes, Sync(*meetings)))
         state.clock[0], state.known[0] = begin + done, known
         return done, probes.out[:done]
 

@@ -84,7 +84,8 @@ class Dense(NamedTuple):
     """Who delivers to whom, for every group of tiles; made by `cpu_tables.dense`.
 
     share (w + 1,): first group of each worker; tile (g, 2): first tile of a group, and one past its last; entry
-    (g + 1,): its first entry; middle (g,): the first entry that delivers block by block, those before it deliver for several blocks at once.
+    (g + 1,): its first entry; middle (g,): the first entry that delivers block by block, those before it deliver for
+    several blocks at once.
     pool_tile: tiles of source neurons, run by run.  entries (e,), segments (m,): records of one cache line or less;
     cuts (m,): what few segments need besides.
     """

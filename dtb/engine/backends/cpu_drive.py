@@ -18,13 +18,13 @@ HUGE = 1 << 23  # bytes of an array that NumPy asks the system to back with huge
 class Call(NamedTuple):
     """One call of `advance`: which steps, with what.
 
-    reach: step up to which long delays may be delivered; news, known: steps whose spikes came from other ranks since
-    the last call.
+    epoch: steps that spikes of other ranks take at least, None on one rank; news, known: steps whose spikes came from
+    there since the last call.
     """
 
     begin: int
     steps: int
-    reach: int
+    epoch: int | None
     news: int
     known: int
     dynamics: Dynamics
@@ -86,7 +86,9 @@ class Dense:
 
     def ring(self) -> tuple[np.ndarray, ...]:
         """Sums ahead of time, and the steps for which they stand."""
-        return np.zeros(self.rows * LANES * (int(self.plan.layout.block[-1]) + len(self.cuts)), np.int32), np.zeros(2, np.int64)
+        return np.zeros(self.rows * LANES * (int(self.plan.layout.block[-1]) + len(self.cuts)), np.int32), np.zeros(
+            2, np.int64
+        )
 
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan
@@ -94,10 +96,12 @@ class Dense:
         sums = np.zeros(max(2 * plan.block * width, HUGE // 4), np.int32)
         entries = self.tables.entries
         runs = int((entries["pool_end"] - entries["pool"]).max(initial=0))
+        reach = call.begin + call.steps if call.epoch is None else call.known + max(call.epoch, self.rows)
         return cpu_dense.work_dense(
-            worker, plan.workers, call.begin, call.steps, call.reach, plan.block, self.rows or plan.block, plan.burst,
-            state.fields, state.hold, sums, *state.ring, state.failed, plan.layout, state.history[0], call.dynamics, call.probes,
-            self.tables, plan.draws, state.tallies[worker], spare(plan), cpu_dense.scratch(runs), call.sync,
+            worker, plan.workers, call.begin, call.steps, reach, plan.block, self.rows or plan.block, plan.burst,
+            state.fields, state.hold, sums, *state.ring, state.failed, plan.layout, state.history[0], call.dynamics,
+            call.probes, self.tables, plan.draws, state.tallies[worker], spare(plan), cpu_dense.scratch(runs),
+            call.sync,
         )  # fmt: skip
 
 
@@ -108,9 +112,7 @@ class Sparse:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan._replace(block=1, burst=1)
-        self.rows = cpu_rows.ending_in(
-            cpu_rows.rows(plan.network, plan.dt, plan.lesions), regions_here(plan)
-        )
+        self.rows = cpu_rows.ending_in(cpu_rows.rows(plan.network, plan.dt, plan.lesions), regions_here(plan))
         self.tables = cpu_sparse.sparse(self.rows, plan.longest)
 
     def ring(self) -> tuple[np.ndarray, ...]:
@@ -119,8 +121,8 @@ class Sparse:
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan
         return cpu_sparse.work_sparse(
-            plan.workers, call.begin, call.steps, call.known, plan.longest, state.fields, state.hold, state.ring[0], state.failed,
-            plan.layout, state.history[0], call.dynamics, call.probes, self.rows, self.tables, plan.draws,
+            plan.workers, call.begin, call.steps, call.known, plan.longest, state.fields, state.hold, state.ring[0],
+            state.failed, plan.layout, state.history[0], call.dynamics, call.probes, self.rows, self.tables, plan.draws,
             state.tallies[worker], spare(plan), call.sync,
         )  # fmt: skip
 
@@ -173,7 +175,7 @@ class Stored:
         plan = self.plan
         return cpu_stored.work_stored(
             worker, plan.workers, call.begin, call.steps, call.news, call.known, plan.block, plan.burst, state.fields,
-            state.hold, *(ring[:-LANES] for ring in state.ring), state.failed, plan.layout, state.history[0], call.dynamics,
-            call.probes, self.tables, state.tallies[worker], np.zeros((cpu_stored.WAITING, 2), np.int64), spare(plan),
-            call.sync,
+            state.hold, *(ring[:-LANES] for ring in state.ring), state.failed, plan.layout, state.history[0],
+            call.dynamics, call.probes, self.tables, state.tallies[worker],
+            np.zeros((cpu_stored.WAITING, 2), np.int64), spare(plan), call.sync,
         )  # fmt: skip

@@ -140,8 +140,8 @@ def draw_spike(gid, population, age, shared, rows, sparse, layout, draws, sums, 
 
 @kernel
 def work_sparse(
-    workers, begin, steps, known, longest, fields, hold, sums, failed, layout, history, dynamics, probes, rows, sparse, draws,
-    tally, spare, sync,
+    workers, begin, steps, known, longest, fields, hold, sums, failed, layout, history, dynamics, probes, rows, sparse,
+    draws, tally, spare, sync,
 ):  # fmt: skip
     """What one worker does in a call: take tiles and draw their spikes, meet, take tiles and update them, meet.
 

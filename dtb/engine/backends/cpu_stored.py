@@ -95,7 +95,8 @@ def enumerate_rows(begin, end, rows, layout, draws, width, owner, lanes, stored,
 def scatter(worker, begin, steps, here, layout, history, stored, ring_e, ring_i, tally, waiting):
     """Deliver the spikes of steps begin..begin+steps-1 to this worker's sums. tally (h, 3) counts, see `Stored`.
 
-    here: those of neurons that live here, or those of all others.  waiting (w, 2) int64: workspace for spikes, gid and step.
+    here: those of neurons that live here, or those of all others.  waiting (w, 2) int64: workspace for spikes, gid and
+    step.
     """
     wrap = uint64(history.start.shape[1] - 1)
     n = uint64(0)
@@ -145,8 +146,8 @@ def add_rows(worker, n, waiting, wrap, stored, ring_e, ring_i, tally):
 
 @kernel
 def work_stored(
-    worker, workers, begin, steps, news, known, block, burst, fields, hold, ring_e, ring_i, failed, layout, history, dynamics,
-    probes, stored, tally, waiting, spare, sync,
+    worker, workers, begin, steps, news, known, block, burst, fields, hold, ring_e, ring_i, failed, layout, history,
+    dynamics, probes, stored, tally, waiting, spare, sync,
 ):  # fmt: skip
     """What one worker does in a call: its own tiles, block after block, then everyone's spikes onto its own sums.
 
