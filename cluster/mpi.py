@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from cluster.routing import ROUTINGS, Flat, TwoLevel
-from dtb.engine.comm import Incoming, Outgoing
 from dtb.engine.routes import Routes
 
 # What launchers tell their processes: how many there are, and which one this is. MPI's own come first, because mpiexec
@@ -93,8 +92,8 @@ class MPIComm:
         self._machine = self._world.Split_type(MPI.COMM_TYPE_SHARED, self.rank)
         self.local_ranks = self._machine.Get_size()
         self.use(routing, ranks_per_node)
-        self._exchange: Flat | TwoLevel | None = None
         self._cores = self._share_of_cores()
+        self._told = ""  # a traceback, before an error
         sys.excepthook = self._excepthook
 
     def use(self, routing: str = "two-level", ranks_per_node: int | None = None) -> None:
@@ -150,17 +149,11 @@ class MPIComm:
 
     # spikes -----------------------------------------------------------------------------------------------------
 
-    def connect(self, routes: Routes, steps: int, spikes: int) -> None:
-        kind = TwoLevel if self.routing == "two-level" else Flat
-        self._exchange = kind(self._mpi, self._world, self._node, routes, steps, spikes)
-
-    def send(self, outgoing: Outgoing) -> None:
-        assert self._exchange is not None
-        self._exchange.send(outgoing)
-
-    def receive(self, incoming: Incoming) -> None:
-        assert self._exchange is not None
-        self._exchange.receive(incoming)
+    def connect(self, routes: Routes, steps: int, spikes: int) -> Flat | TwoLevel:
+        """An exchange along these routes, of so many steps at once, in which this rank emits `spikes` at most."""
+        if self.routing == "flat":
+            return Flat(self._mpi, self._world, routes)
+        return TwoLevel(self._mpi, self._world, self._node, routes, steps, spikes)
 
     # the end ----------------------------------------------------------------------------------------------------
 
@@ -173,7 +166,7 @@ class MPIComm:
         request, began = self._end.Ibarrier(), time.monotonic()
         while not request.Test():
             if time.monotonic() - began > FAIL_TOGETHER_S:
-                print(f"error: rank {self.rank} of {self.size}: {text}", file=sys.stderr, flush=True)
+                print(f"{self._told}error: rank {self.rank} of {self.size}: {text}", file=sys.stderr, flush=True)
                 self._end.Abort(code)
             time.sleep(0.01)
         codes = np.array([code], np.int64)
@@ -181,9 +174,10 @@ class MPIComm:
         return (text if self.rank == 0 else ""), int(codes[0])
 
     def _excepthook(self, kind, error, trace) -> None:
-        if not isinstance(error, KeyboardInterrupt):
-            traceback.print_exception(kind, error, trace)
-        self.fail(error)
+        """What a script leaves uncaught: one traceback, by rank 0 if all ranks have it, or by the one that failed."""
+        self._told = "".join(traceback.format_exception(kind, error, trace))
+        if self.fail(error)[0]:
+            print(self._told, file=sys.stderr, end="")
 
 
 def describe(error: BaseException) -> tuple[str, int]:

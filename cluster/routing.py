@@ -23,7 +23,7 @@ HEAD = 4  # uint16 of a slot that say how long its message is: one uint64
 class Flat:
     """One message from each rank to each other that needs its spikes."""
 
-    def __init__(self, mpi, world, node, routes: Routes, steps: int, spikes: int) -> None:
+    def __init__(self, mpi, world, routes: Routes) -> None:
         self._mpi, self._world, self._routes = mpi, world, routes
         self._requests: list = []
         self._held: list[np.ndarray] = []  # until they are sent

@@ -14,6 +14,16 @@ Outgoing = Callable[[np.ndarray], np.ndarray]  # tiles → their spikes as uint1
 Incoming = Callable[[np.ndarray, np.ndarray], None]  # tiles (-1: not wanted) and such a message
 
 
+class Exchange(Protocol):
+    """Of spikes between ranks, for one simulation."""
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Begin to send spikes of this rank; they are read before this returns."""
+
+    def receive(self, incoming: Incoming) -> None:
+        """Wait for what all others sent, and hand it over."""
+
+
 class Communicator(Protocol):
     """rank and size as in MPI; local_ranks: those on this machine, with which this one shares its memory; cores: that
     this rank may use, its part of those it shares with others.
@@ -37,14 +47,8 @@ class Communicator(Protocol):
     def all(self, values: np.ndarray) -> np.ndarray:
         """(size, ...): equally long arrays of all ranks, everywhere."""
 
-    def connect(self, routes: Routes, steps: int, spikes: int) -> None:
-        """Prepare to exchange along these routes, so many steps at once, in which this rank emits `spikes` at most."""
-
-    def send(self, outgoing: Outgoing) -> None:
-        """Begin to send spikes of this rank; they are read before this returns."""
-
-    def receive(self, incoming: Incoming) -> None:
-        """Wait for what all others sent, and hand it over."""
+    def connect(self, routes: Routes, steps: int, spikes: int) -> Exchange:
+        """An exchange along these routes, of so many steps at once, in which this rank emits `spikes` at most."""
 
 
 class LocalComm:
@@ -65,11 +69,5 @@ class LocalComm:
     def all(self, values: np.ndarray) -> np.ndarray:
         return values[None]
 
-    def connect(self, routes: Routes, steps: int, spikes: int) -> None:
-        pass
-
-    def send(self, outgoing: Outgoing) -> None:
-        pass
-
-    def receive(self, incoming: Incoming) -> None:
-        pass
+    def connect(self, routes: Routes, steps: int, spikes: int) -> Exchange:
+        raise ValueError("one rank has no other to exchange spikes with.")

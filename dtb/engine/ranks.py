@@ -89,7 +89,7 @@ class Ranks:
         self._period = (half if half >= block else self.epoch) // block * block
         self._due = step + self._period
         most = int(self.tiles.n[self.here].sum(dtype=np.int64)) * backend.burst * -(-self._period // block)
-        self.comm.connect(self.routes, self._period, most)
+        self._exchange = self.comm.connect(self.routes, self._period, most)
 
     def advance(
         self, state, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray
@@ -103,9 +103,7 @@ class Ranks:
             if self.epoch is not None and until > self._known + self.epoch:
                 self.receive(state)
             currents = stimulus[now - begin : until - begin] if len(stimulus) > 1 else stimulus
-            done, fields = backend.advance(
-                state, until - now, control, currents, samples, since=begin, epoch=self.epoch or until - now
-            )
+            done, fields = backend.advance(state, until - now, control, currents, samples, begin, self.epoch)
             parts.append(fields)
             if self.epoch is not None and now + done == self._due:
                 self._send(state)
@@ -115,7 +113,7 @@ class Ranks:
         self.receive(state)
         clock = time.perf_counter()
         start, stop = self._sent = self._due - self._period, self._due
-        self.comm.send(lambda tiles: self._backend.outgoing(state, self._number(tiles), start, stop))
+        self._exchange.send(lambda tiles: self._backend.outgoing(state, self._number(tiles), start, stop))
         self._due += self._period
         self.wait_s += time.perf_counter() - clock
 
@@ -125,7 +123,7 @@ class Ranks:
             return
         clock = time.perf_counter()
         start, stop = self._sent
-        self.comm.receive(
+        self._exchange.receive(
             lambda tiles, message: self._backend.incoming(state, self._number(tiles), start, stop, message)
         )
         self._backend.learn(state, stop)

@@ -69,3 +69,30 @@ def test_spikes_do_not_depend_on_the_number_of_ranks(alone, on_ranks, ranks: int
         epoch = ours.pop("epoch")
         assert epoch >= 1, "nothing was exchanged"
         assert ours == {key: value for key, value in theirs.items() if key != "epoch"}, case
+
+
+MATRIX = {  # the brain with delays, for a second
+    "network": ["brain", {"n_neurons": 100_000, "in_degree": 100}],
+    "steps": [500, 500],
+    "cases": [
+        {"threads": threads, "partition": partition, "tile_size": 2048, "routing": routing, "synapses": synapses} | node
+        for synapses in STORAGE
+        for routing, node in (("flat", {}), ("two-level", {"ranks_per_node": 2}))
+        for partition in ("even", "shuffled")
+        for threads in (1, 2)
+    ],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 3, 4, 7])
+def test_one_digest_of_100_000_neurons(on_ranks, ranks: int) -> None:
+    """Threads, partition, routing and storage, in all combinations."""
+    one = MATRIX | {"cases": [{"threads": 1, "synapses": "procedural"}]}
+    (alone,) = script.run([one], lambda settings: None)
+    done = on_ranks(ranks, SCRIPT, json.dumps([MATRIX]), timeout=3600)
+    assert done.returncode == 0, done.stderr
+    together = json.loads(done.stdout)
+    assert len(together) == 16
+    for case, ours in zip(MATRIX["cases"], together, strict=True):
+        assert ours | {"epoch": None} == alone, case

@@ -39,7 +39,8 @@ class State(NamedTuple):
     ring: sums of the way to deliver.  tallies (workers, 3, h): synapses delivered, autapses, lesioned, by emission step
     modulo h.  failed (t,): first step in which a tile left all bounds, or -1.  known: [step up to which the spikes of
     other ranks are delivered, where synapses are stored; step up to which they are here; first step whose spikes are
-    kept for `totals` and the like].  clock: [next step].  seed: of noise.
+    kept for `totals` and the like].  heard (t,): of tiles on other ranks, the step up to which their spikes are here.
+    clock: [next step].  seed: of noise.
     """
 
     fields: np.ndarray
@@ -49,6 +50,7 @@ class State(NamedTuple):
     tallies: np.ndarray
     failed: np.ndarray
     known: list[int]
+    heard: np.ndarray
     clock: list[int]
     seed: int
 
@@ -65,6 +67,7 @@ class CpuBackend:
         """tiles: those whose spikes are needed, of which only those that are `here` (t,) bool have neurons here."""
         self.network, self.constants, self.implicit, self.tiles = network, constants, implicit, tiles
         self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
         delays = [delay_steps(network, p, dt) for p in network.projections]
         self.longest = max((int(d.max(initial=1)) for d in delays), default=1)
         block = min(MAX_BLOCK, min((int(d.min(initial=MAX_BLOCK)) for d in delays), default=MAX_BLOCK))
@@ -103,19 +106,19 @@ class CpuBackend:
         return State(
             fields, np.zeros((blocks, LANES), np.uint16), [history], list(self.way.ring()),
             np.zeros((self.threads, 3, columns), np.int64),
-            np.full(len(tiles.n), -1), [0, 0, 0], [0], seed,
+            np.full(len(tiles.n), -1), [0, 0, 0], np.zeros(len(tiles.n), np.int64), [0], seed,
         )  # fmt: skip
 
     def make_room(self, state: State, more: np.ndarray) -> None:
         """See that `more` (t,) spikes of each tile fit: forget those older than the longest delay, and grow."""
         history, t = state.history[0], state.clock[0]
-        _, known, since = state.known
+        since = state.known[2]
         wrap = history.start.shape[1] - 1
-        live = history.start[np.arange(len(self.here)), np.where(self.here, t, known) & wrap]
+        live = history.start[np.arange(len(self.here)), np.where(self.here, t, state.heard) & wrap]
         if (live + more <= history.room).all():
             return
         oldest = max(min(t - self.longest - self.block, since), 0)
-        live = cpu_spikes.compact(history, self.layout, t, known, oldest)
+        live = cpu_spikes.compact(history, self.layout, t, state.heard, oldest)
         need = live + more
         if (need > history.room).any():
             room = np.where(need > history.room, np.maximum(need * 3 // 2, history.room), history.room)
@@ -167,6 +170,7 @@ class CpuBackend:
         cpu_spikes.arriving(message, tiles, stop - start, more)
         self.make_room(state, more)
         cpu_spikes.unpack(message, tiles, start, stop, state.history[0])
+        state.heard[tiles[tiles >= 0]] = stop
 
     def learn(self, state: State, stop: int) -> None:
         """All spikes of other ranks before step `stop` were taken in."""
@@ -175,8 +179,9 @@ class CpuBackend:
     def _work(self, state: State, call: Call) -> int:
         if self.threads == 1:
             return self.way.work(0, state, call)
-        with ThreadPoolExecutor(self.threads) as pool:
-            done = list(pool.map(lambda worker: self.way.work(worker, state, call), range(self.threads)))
+        if self._pool is None:  # kept, for on many ranks an epoch may be a step
+            self._pool = ThreadPoolExecutor(self.threads)
+        done = list(self._pool.map(lambda worker: self.way.work(worker, state, call), range(self.threads)))
         return done[0]  # they meet after every block, so all have done as many
 
     def _dynamics(self, control: Control, stimulus: np.ndarray, keys: np.ndarray) -> Dynamics:

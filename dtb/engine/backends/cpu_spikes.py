@@ -53,15 +53,15 @@ def initial(layout, population_class, reset, threshold, mean, per_unit, keys, fi
 
 
 @njit(cache=True)
-def compact(history, layout, t, known, oldest):
+def compact(history, layout, t, heard, oldest):
     """Move the spikes from step `oldest` on to the front of their tile's room; return how many each tile has.
 
-    t: next step; known: the one up to which spikes of other ranks are here.
+    t: next step; heard (t,): the one up to which the spikes of a tile on another rank are here.
     """
     wrap = history.start.shape[1] - 1
     live = np.zeros(history.base.shape[0], np.int64)
     for tile in range(history.base.shape[0]):
-        end = t if lives_here(layout, tile) else known
+        end = t if lives_here(layout, tile) else heard[tile]
         base, drop = history.base[tile], history.start[tile, oldest & wrap]
         live[tile] = history.start[tile, end & wrap] - drop
         if drop > 0:
