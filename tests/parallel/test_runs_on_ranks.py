@@ -149,10 +149,17 @@ def test_singletons_under_a_launcher_are_refused(config: Path, tmp_path: Path, e
 
 
 def test_threads_share_the_cores(on_ranks) -> None:
-    code = "from cluster.mpi import MPIComm; import os; c = MPIComm(); print(c.cores, len(os.sched_getaffinity(0)))"
+    code = """
+import os
+import numpy as np
+from cluster.mpi import MPIComm
+comm = MPIComm()
+mine = comm.all(np.array([comm.cores, len(os.sched_getaffinity(0))]))
+if comm.rank == 0:
+    print(mine.tolist())
+"""
     done = on_ranks(2, "-c", code)
-    for line in done.stdout.splitlines():
-        mine, cores = map(int, line.split())
+    for mine, cores in json.loads(done.stdout):
         assert mine == max(1, cores // 2)
 
 
