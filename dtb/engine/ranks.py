@@ -96,18 +96,16 @@ class Ranks:
     ) -> tuple[int, np.ndarray]:
         """As `Backend.advance`, on all ranks alike: they run equally many steps."""
         backend = self._backend
-        begin, parts = backend.step(state), []
-        end = begin + min(steps, backend.most_steps(state))
+        prepared = backend.prepare(state, steps, control, stimulus, samples)
+        end = prepared.begin + prepared.steps
         while (now := backend.step(state)) < end:
             until = end if self.epoch is None else min(end, self._due)
             if self.epoch is not None and until > self._known + self.epoch:
                 self.receive(state)
-            currents = stimulus[now - begin : until - begin] if len(stimulus) > 1 else stimulus
-            done, fields = backend.advance(state, until - now, control, currents, samples, begin, self.epoch)
-            parts.append(fields)
+            done = backend.go(state, prepared, until, self.epoch)
             if self.epoch is not None and now + done == self._due:
                 self._send(state)
-        return end - begin, np.concatenate(parts)
+        return prepared.steps, prepared.probes.out
 
     def _send(self, state) -> None:
         self.receive(state)

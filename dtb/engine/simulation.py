@@ -119,7 +119,8 @@ class Simulation:
                 raise ValueError(
                     f"backend '{backend}' runs on one rank, not on {self.comm.size}. Use backend = \"cpu\"."
                 )
-            partition = partition or Partition.even(tiles.n, self.comm.size)
+            region = network.population_region[tiles.population]
+            partition = partition or Partition.at_regions(tiles.n, region, self.comm.size)
             self._ranks = Ranks(network, dt, tiles, partition, self.comm)
             tiles, here = self._ranks.tiles, self._ranks.here
             self.phases["exchange"] = 0.0

@@ -55,6 +55,15 @@ class State(NamedTuple):
     seed: int
 
 
+class Prepared(NamedTuple):
+    """Some steps to come: the first one, how many, and what they need of control, stimulus and samples."""
+
+    begin: int
+    steps: int
+    dynamics: Dynamics
+    probes: Probes
+
+
 class CpuBackend:
     """See `state.Backend`."""
 
@@ -133,30 +142,41 @@ class CpuBackend:
     # run -------------------------------------------------------------------------------------------------------
 
     def advance(
-        self, state: State, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray,
-        since: int | None = None, epoch: int | None = None,
-    ) -> tuple[int, np.ndarray]:  # fmt: skip
-        """Run at most `steps` steps; return how many, and the fields of sampled neurons (steps, s, 6), 0 elsewhere.
+        self, state: State, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray
+    ) -> tuple[int, np.ndarray]:
+        """Run at most `steps` steps; return how many, and the fields of sampled neurons (steps, s, 6)."""
+        prepared = self.prepare(state, steps, control, stimulus, samples)
+        done = self.go(state, prepared, prepared.begin + prepared.steps)
+        return done, prepared.probes.out[:done]
 
-        since: first step whose spikes are kept for `totals` and the like, the first of this call if not given.
+    def prepare(
+        self, state: State, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray
+    ) -> Prepared:
+        """What `go` needs for at most `steps` steps from now on; the spikes of all of them are kept."""
+        begin = state.known[2] = state.clock[0]
+        steps = min(steps, state.history[0].start.shape[1] - self.longest - self.block - 1)  # the history is a ring
+        keys = rng.key(state.seed, rng.Stream.NOISE, np.arange(begin, begin + steps))
+        return Prepared(begin, steps, self._dynamics(control, stimulus, keys), self._probes(samples, steps))
+
+    def go(self, state: State, prepared: Prepared, stop: int, epoch: int | None = None) -> int:
+        """Run up to step `stop`, or fewer steps where spikes need more room; return how many.
+
         epoch: steps that spikes of other ranks take at least.
         """
-        begin = state.clock[0]
-        state.known[2] = begin if since is None else since
         self.make_room(state, np.where(self.here, self.tiles.n * self.burst, 0))
-        steps = min(steps, self.most_steps(state))
-        news, known, _ = state.known
-        keys = rng.key(state.seed, rng.Stream.NOISE, np.arange(begin, begin + steps))
-        dynamics, probes = self._dynamics(control, stimulus, keys), self._probes(samples, steps)
+        begin = state.clock[0]
+        past, steps = begin - prepared.begin, stop - begin
+        dynamics, probes = prepared.dynamics, prepared.probes
+        if past:
+            now = dynamics.stimulus[past:] if len(dynamics.stimulus) > 1 else dynamics.stimulus
+            dynamics = dynamics._replace(key=dynamics.key[past:], stimulus=now)
+            probes = probes._replace(out=probes.out[past:])
         tasks = (steps + 1) * max(2, self.threads)
         meetings = np.zeros(1, np.int64), np.zeros(tasks, np.int64), np.zeros(steps + 1, np.int64)
+        news, known, _ = state.known
         done = self._work(state, Call(begin, steps, epoch, news, known, dynamics, probes, Sync(*meetings)))
         state.clock[0], state.known[0] = begin + done, known
-        return done, probes.out[:done]
-
-    def most_steps(self, state: State) -> int:
-        """That a call, or all calls since one step, can take: the history is a ring."""
-        return state.history[0].start.shape[1] - self.longest - self.block - 1
+        return done
 
     # spikes from and to other ranks ------------------------------------------------------------------------------
 

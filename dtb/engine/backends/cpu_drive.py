@@ -83,25 +83,26 @@ class Dense:
         self.tables = cpu_tables.dense(
             plan.network, plan.tiles, plan.layout, plan.dt, self.cuts, self.rows, plan.workers, plan.lesions
         )
+        self._workspace: dict[int, tuple] = {}  # of each worker, kept from call to call: an epoch may be one step
 
     def ring(self) -> tuple[np.ndarray, ...]:
         """Sums ahead of time, and the steps for which they stand."""
-        return np.zeros(self.rows * LANES * (int(self.plan.layout.block[-1]) + len(self.cuts)), np.int32), np.zeros(
-            2, np.int64
-        )
+        blocks = int(self.plan.layout.block[-1]) + len(self.cuts)
+        return np.zeros(self.rows * LANES * blocks, np.int32), np.zeros(2, np.int64)
 
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan
-        width = int((np.diff(plan.layout.block[self.cuts]) * LANES).max()) + LANES
-        sums = np.zeros(max(2 * plan.block * width, HUGE // 4), np.int32)
-        entries = self.tables.entries
-        runs = int((entries["pool_end"] - entries["pool"]).max(initial=0))
+        if worker not in self._workspace:  # the kernel leaves all sums zero
+            width = int((np.diff(plan.layout.block[self.cuts]) * LANES).max()) + LANES
+            sums = np.zeros(max(2 * plan.block * width, HUGE // 4), np.int32)
+            runs = self.tables.entries["pool_end"] - self.tables.entries["pool"]
+            self._workspace[worker] = sums, spare(plan), cpu_dense.scratch(int(runs.max(initial=0)))
+        sums, spare_, scratch = self._workspace[worker]
         reach = call.begin + call.steps if call.epoch is None else call.known + max(call.epoch, self.rows)
         return cpu_dense.work_dense(
             worker, plan.workers, call.begin, call.steps, reach, plan.block, self.rows or plan.block, plan.burst,
             state.fields, state.hold, sums, *state.ring, state.failed, plan.layout, state.history[0], call.dynamics,
-            call.probes, self.tables, plan.draws, state.tallies[worker], spare(plan), cpu_dense.scratch(runs),
-            call.sync,
+            call.probes, self.tables, plan.draws, state.tallies[worker], spare_, scratch, call.sync,
         )  # fmt: skip
 
 

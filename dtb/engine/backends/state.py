@@ -93,14 +93,11 @@ class RankBackend(Backend, Protocol):
     block: int
     burst: int
 
-    def advance(
-        self, state: Any, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray,
-        since: int | None = None, epoch: int | None = None,
-    ) -> tuple[int, np.ndarray]:  # fmt: skip
-        """As before. since: first step whose spikes are kept; epoch: steps that spikes of other ranks take at least."""
+    def prepare(self, state: Any, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray) -> Any:
+        """What `go` needs for as many steps or fewer: begin, steps, probes.out as `advance` returns it."""
 
-    def most_steps(self, state: Any) -> int:
-        """That all calls since one step can take."""
+    def go(self, state: Any, prepared: Any, stop: int, epoch: int | None = None) -> int:
+        """Run up to step `stop`, or fewer; return how many. epoch: steps that spikes of other ranks take at least."""
 
     def outgoing(self, state: Any, tiles: np.ndarray, start: int, stop: int) -> np.ndarray:
         """The spikes of some tiles in steps start..stop-1, as uint16."""
