@@ -57,7 +57,7 @@ class TwoLevel:
     """Shared memory within a node, one message from each node to each other that needs one.
 
     Memory is written and read in turns: what is written in one exchange stays until the one after the next. Between
-    lies a meeting of the node, to which no rank comes before it has read the last exchange.
+    lies a meeting of the node, at which no rank arrives before it has read the last exchange.
     """
 
     def __init__(self, mpi, world, node, routes: Routes, steps: int, spikes: int) -> None:
@@ -119,6 +119,9 @@ class TwoLevel:
     def send(self, outgoing: Outgoing) -> None:
         self._turn ^= 1
         self._slots.write(self._turn, [outgoing(self._tiles)])
+        self._slots.arrive()
+        if not self._to:  # nobody waits for this rank but its node, and that later
+            return
         self._slots.meet()
         self._mpi.Request.Waitall(self._requests)
         self._held = []
@@ -132,8 +135,10 @@ class TwoLevel:
         self.bytes += sum(message.nbytes for message in self._held)
 
     def receive(self, incoming: Incoming) -> None:
+        self._slots.meet()
         if self._arrives:
             self._inbound.write(self._turn, [take(self._mpi, self._world, there) for there, _ in self._from])
+            self._inbound.arrive()
             self._inbound.meet()
         for k, tiles in enumerate(self._slot_tiles):
             if k != self._me and len(tiles):
@@ -177,10 +182,14 @@ class Window:
             at += HEAD + -(-n // HEAD) * HEAD
         return found
 
-    def meet(self) -> None:
-        """Until all have written."""
+    def arrive(self) -> None:
+        """Say that this rank has written."""
         self._window.Sync()
-        self._node.Barrier()
+        self._meeting = self._node.Ibarrier()
+
+    def meet(self) -> None:
+        """Wait until all have."""
+        self._meeting.Wait()  # at once, if it did before
         self._window.Sync()
 
 

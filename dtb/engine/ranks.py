@@ -77,6 +77,7 @@ class Ranks:
         self._period = 0  # steps between two meetings; 0: none
         self._due = 0  # step of the next one
         self._sent: tuple[int, int] | None = None  # steps whose spikes are on their way
+        self._numbers: dict[bytes, np.ndarray] = {}
         self._known = 0  # step up to which the spikes of others are here
 
     def connect(self, backend: RankBackend, step: int = 0) -> None:
@@ -129,6 +130,12 @@ class Ranks:
         self.wait_s += time.perf_counter() - clock
 
     def _number(self, tiles: np.ndarray) -> np.ndarray:
-        """Numbers among `self.tiles` of tiles of the network; -1 of those not needed here."""
+        """Numbers among `self.tiles` of tiles of the network; -1 of those not needed here. An exchange asks for few."""
+        key = tiles.tobytes()
+        if key not in self._numbers:
+            self._numbers[key] = self._find(tiles)
+        return self._numbers[key]
+
+    def _find(self, tiles: np.ndarray) -> np.ndarray:
         at = np.minimum(np.searchsorted(self._kept, tiles), len(self._kept) - 1)
         return np.where(self._kept[at] == tiles, at, -1)
