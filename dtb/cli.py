@@ -9,11 +9,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dtb import __version__
+
+if TYPE_CHECKING:
+    from cluster.mpi import MPIComm
 
 OK, FAILED, USAGE, INVALID, RESOURCES, INTERRUPTED = 0, 1, 2, 3, 4, 130
 LINE_EVERY = 10.0  # s between progress lines where there is no terminal
@@ -62,18 +65,25 @@ def run(
     """Simulate a brain, record it, make its BOLD, and sum it up."""
     if resume:
         refuse("--resume needs checkpoints, which this version does not write yet. Run again with --force.", USAGE)
-    with reported(debug):
+    comm = ranks(debug)
+    first = comm is None or comm.rank == 0
+    with reported(debug, comm):
         from dtb.config import load_config
 
         settings = load_config(config, set_ or ())
+        if comm is not None and settings.MPIComm is not None:
+            comm.use(**settings.MPIComm.keywords())
         folder = out if out is not None else Path("runs") / config.stem
-        if settings.run.checkpoint_every is not None:
+        if settings.run.checkpoint_every is not None and first:
             say(f"checkpoint_every = {settings.run.checkpoint_every:g}: no checkpoints yet; what is recorded is kept.")
-        say("building the network")
+        if first:
+            say("building the network" if comm is None else f"building the network on {comm.size} ranks")
         from dtb.run import run_config
 
-        with progress_bar(settings.Simulation.dt) as progress:
-            summary = run_config(settings, folder, force, progress, report)
+        with progress_bar(settings.Simulation.dt, first) as progress:
+            summary = run_config(settings, folder, force, progress, report, comm)
+        if summary is None:  # rank 0 has it
+            return
         print(summary)
         print(f"  {'folder':<26}{folder}")
         if report:
@@ -243,8 +253,25 @@ def describe_run(folder: Path) -> str:
 # errors and progress -------------------------------------------------------------------------------------------
 
 
+def ranks(debug: bool) -> MPIComm | None:
+    """The communicator where a launcher started several processes; its faults are told once, not by each of them."""
+    from cluster.mpi import launched, world
+
+    told_by = launched()
+    try:
+        return world(told)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if told_by is not None and told_by[1] > 0:
+            time.sleep(1.0)  # a launcher may end all when the first one ends, and that should be the one that speaks
+            raise typer.Exit(told(error)[1]) from None
+        refuse(*told(error))
+        raise
+
+
 @contextmanager
-def reported(debug: bool) -> Iterator[None]:
+def reported(debug: bool, comm: MPIComm | None = None) -> Iterator[None]:
     """Errors as one clear line and the exit code of their kind; the traceback only where it is wanted."""
     try:
         yield
@@ -253,7 +280,10 @@ def reported(debug: bool) -> Iterator[None]:
             raise
         if debug:
             traceback.print_exc()
-        refuse(*told(error))
+        text, code = told(error) if comm is None else comm.fail(error)
+        if not text:
+            raise typer.Exit(code) from None
+        refuse(text, code)
 
 
 def told(error: BaseException) -> tuple[str, int]:
@@ -298,8 +328,11 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def progress_bar(dt: float) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(dt: float, shown: bool = True) -> Iterator[Callable[[int, int], None] | None]:
     """A function of (steps done, steps in total): a bar on a terminal, a line every 10 s elsewhere."""
+    if not shown:
+        yield None
+        return
     if not sys.stderr.isatty():
         yield ProgressLines(dt)
         return

@@ -94,6 +94,17 @@ class RunTable(Table):
     )
 
 
+class MPICommTable(Table):
+    """Arguments of cluster.mpi.MPIComm; used where a launcher starts several processes."""
+
+    routing: Literal["two-level", "flat"] = Field(
+        default="two-level", description="of spikes between ranks; changes only speed"
+    )
+    ranks_per_node: int | None = Field(
+        default=None, ge=1, description="ranks that share memory; asked of MPI if not given"
+    )
+
+
 class BalloonTable(Table):
     """Arguments of dtb.Balloon."""
 
@@ -124,6 +135,7 @@ class Config(Table):
     Recording: RecordingTable = RecordingTable()
     run: RunTable
     Balloon: BalloonTable | None = None
+    MPIComm: MPICommTable | None = None
 
     @model_validator(mode="after")
     def _balloon_needs_rates(self) -> Config:
@@ -136,8 +148,8 @@ class Config(Table):
 
     @property
     def hash(self) -> str:
-        """16 hex digits over all that is set, but for the name and place of a brain's file."""
-        content = self.model_dump() | {"brain": "default" if self.brain == "default" else "file"}
+        """16 hex digits over all that is set, but for the name and place of a brain's file, and how ranks meet."""
+        content = self.model_dump(exclude={"MPIComm"}) | {"brain": "default" if self.brain == "default" else "file"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_toml(self) -> str:

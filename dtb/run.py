@@ -18,6 +18,8 @@ import numpy as np
 
 from dtb.brain import Brain, default_brain
 from dtb.config import Config
+from dtb.engine.comm import Communicator, LocalComm
+from dtb.engine.ranks import agree
 from dtb.engine.recording import Recording
 from dtb.engine.simulation import Simulation
 from dtb.engine.statistics import Statistics
@@ -57,7 +59,8 @@ def run_config(
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
     report: bool = True,
-) -> Summary:
+    comm: Communicator | None = None,
+) -> Summary | None:
     """Simulate, record, make BOLD, compare with the person's recording; leave a run folder and return its summary.
 
     Parameters
@@ -68,36 +71,44 @@ def run_config(
     progress : function of (steps done, steps in total)
     report : bool
         Whether report.html is made, too; `dtb report` makes it later.
+    comm : Communicator or None
+        Between ranks, which all call this. Rank 0 writes and returns the summary, the others return None.
 
     Examples
     --------
     >>> from dtb.config import load_config
     >>> summary = run_config(load_config("configs/toy.toml"), "runs/toy")                    # doctest: +SKIP
     """
-    out = Path(out)
-    check_folder(out, force)
+    out, comm = Path(out), comm or LocalComm()
+    on_first_rank(comm, lambda: check_folder(out, force))
     check_config(config)
-    if report:
+    if report and comm.rank == 0:
         warm_up()
+    agree(comm, "the config", config.hash)
     clock = Clock()
     brain = load_brain(config)
     clock.lap("brain")
     network = build_network(brain, **config.build_network.keywords())
-    check_memory(network, config)
+    check_memory(network, config, comm)
     clock.lap("network")
     recording = Recording(**config.Recording.keywords(), store=out / "recording.zarr")
     recording.prepare(network, config.Simulation.dt)
-    simulation = Simulation(network, **config.Simulation.keywords())
+    simulation = Simulation(network, **config.Simulation.keywords(), comm=comm)
     clock.lap("compile")
+    if comm.rank != 0:
+        simulate(simulation, recording, config.run.duration, None)
+        measure(simulation)
+        return None
     with private(config.brain != "default"), whole_or_none(out, recording):  # nothing was written until here
         prepare_folder(out)
         write_file(out / "config.toml", portable(config, brain).to_toml())
         write_file(out / "provenance.json", provenance(brain, network, config))
         status = simulate(simulation, recording, config.run.duration, progress)
         clock.lap("run")
+        measured = measure(simulation)
         scans, used, fc = observe(config, brain, recording, out)
         clock.lap("bold")
-        summary = summarise(config, simulation, recording, clock, status, (scans, used, fc))
+        summary = summarise(config, simulation, recording, clock, status, (scans, used, fc), measured)
         write_file(out / "summary.json", summary.model_dump_json(indent=2) + "\n")
         if report:  # of the finished folder: if drawing fails, the run is there all the same
             from dtb.report.run import make_report  # here, because it reads runs, and because drawing is heavy
@@ -127,7 +138,7 @@ def simulate(simulation: Simulation, recording: Recording, duration: float, prog
     """Run to the end, or until the user interrupts; the recording holds everything done either way."""
     status = "complete"
     try:
-        with interrupted_between_chunks(progress) as between_chunks:
+        with interrupted_between_chunks(progress, simulation.comm) as between_chunks:
             simulation.run(duration, recording=recording, progress=between_chunks)
     except KeyboardInterrupt:
         status = "interrupted"
@@ -136,9 +147,35 @@ def simulate(simulation: Simulation, recording: Recording, duration: float, prog
     return status
 
 
+def on_first_rank(comm: Communicator, work: Callable[[], None]) -> None:
+    """What one rank does for all; where it fails, all do."""
+    failed = None
+    if comm.rank == 0:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 raised below, once all know
+            failed = error
+    if comm.sum(np.array([failed is not None], np.int64))[0]:
+        raise failed or ConnectionError("rank 0 failed.")
+
+
+def measure(simulation: Simulation) -> dict:
+    """What a summary says of all ranks together, which therefore all must call."""
+    peaks = simulation.comm.all(np.array([peak_rss_bytes()], np.int64))
+    return {
+        "state_digest": simulation.state_digest,
+        "bytes_per_neuron": simulation.bytes_per_neuron,
+        "bytes_per_synapse": simulation.bytes_per_synapse,
+        "peak_rss_bytes": int(peaks.max()),
+    }
+
+
 @contextmanager
-def interrupted_between_chunks(progress) -> Iterator[Callable[[int, int], None]]:
-    """Hold back Ctrl-C until a chunk is recorded, so that state and recording agree; a second one acts at once."""
+def interrupted_between_chunks(progress, comm: Communicator) -> Iterator[Callable[[int, int], None]]:
+    """Hold back Ctrl-C until a chunk is recorded, so that state and recording agree; a second one acts at once.
+
+    On many ranks all stop after the same chunk, whichever was asked first.
+    """
     asked: list[int] = []
 
     def remember(number: int, frame: object) -> None:
@@ -148,7 +185,7 @@ def interrupted_between_chunks(progress) -> Iterator[Callable[[int, int], None]]
     def between_chunks(done: int, total: int) -> None:
         if progress is not None:
             progress(done, total)
-        if asked:
+        if comm.sum(np.array([len(asked)]))[0]:
             raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():  # only there can a signal be handled
@@ -255,19 +292,20 @@ def private(personal: bool) -> Iterator[None]:
             os.umask(before)
 
 
-def check_memory(network: Network, config: Config) -> None:
+def check_memory(network: Network, config: Config, comm: Communicator) -> None:
     """Refuse what would not fit, before anything is allocated."""
-    n = network.n_neurons
-    per_neuron = NEURON_BYTES if n >= PURE_FROM * network.n_populations else SMALL_NEURON_BYTES
+    n = -(-network.n_neurons // comm.size)
+    per_neuron = NEURON_BYTES if network.n_neurons >= PURE_FROM * network.n_populations else SMALL_NEURON_BYTES
     dt, storage = config.Simulation.dt, choose_storage(network, config.Simulation.dt, config.Simulation.synapses)
-    stored = stored_bytes(network, dt) if storage == "stored" else 0.0
-    need, free = BASE_BYTES + n * per_neuron + stored, available_bytes()
+    stored = stored_bytes(network, dt) / comm.size if storage == "stored" else 0.0
+    need, free = BASE_BYTES + n * per_neuron + stored, available_bytes() / comm.local_ranks
     if need <= free:
         return
-    synapses = f" and {scaled(stored)} for {network.n_synapses:,.0f} stored synapses" if stored else ""
+    synapses = f" and {scaled(stored)} for {network.n_synapses / comm.size:,.0f} stored synapses" if stored else ""
+    whose = "run" if comm.size == 1 else f"run on {comm.size} ranks"
     remedy = 'Set synapses = "procedural" in [Simulation], or lower' if stored else "Lower"
     raise MemoryError(
-        f"this run needs about {scaled(need)} ({n:,} neurons at {per_neuron} bytes{synapses}); {scaled(free)} are "
+        f"this {whose} needs about {scaled(need)} ({n:,} neurons at {per_neuron} bytes{synapses}); {scaled(free)} are "
         f"free. {remedy} n_neurons in [build_network], or take a larger machine."
     )
 
@@ -349,7 +387,7 @@ def extreme_populations(network: Network, statistics: Statistics) -> tuple[dict,
 
 
 def summarise(
-    config: Config, simulation: Simulation, recording: Recording, clock: Clock, status: str, bold: tuple
+    config: Config, simulation: Simulation, recording: Recording, clock: Clock, status: str, bold: tuple, measured: dict
 ) -> Summary:
     network, statistics = simulation.network, recording.statistics
     seconds = clock.seconds
@@ -368,7 +406,7 @@ def summarise(
             "populations": network.n_populations,
             "regions": len(network.regions),
             "tiles": simulation.tiles,
-            "ranks": 1,
+            "ranks": simulation.comm.size,
             "threads": simulation.threads,
             "backend": config.Simulation.backend,
             "device": processor(),
@@ -390,11 +428,9 @@ def summarise(
             "lesioned": simulation.lesioned,
             "multapses_expected": expected_multapses(network),
             "spike_digest": simulation.spike_digest,
-            "state_digest": simulation.state_digest,
-            "peak_rss_bytes": peak_rss_bytes(),
+            **measured,
+            "peak_rss_bytes": max(measured["peak_rss_bytes"], peak_rss_bytes()),
             "device_bytes": None,
-            "bytes_per_neuron": simulation.bytes_per_neuron,
-            "bytes_per_synapse": simulation.bytes_per_synapse,
             "scans": bold[0],
             "fc_scans": bold[1],
             "fc_correlation": bold[2],

@@ -97,6 +97,7 @@ class Summary(BaseModel):
         speed = "" if self.realtime_factor is None else f", {self.realtime_factor:.3g} s per simulated second"
         rates = ", ".join(f"{name} {number(rate, '.2f')}" for name, rate in self.rate_hz.items())
         fc = "too few scans" if self.fc_correlation is None else f"r = {self.fc_correlation:.3f}, not a fit"
+        many = f"{self.ranks} ranks of " if self.ranks > 1 else ""
         ends = [f"{p.rate_hz:.2f} ({p.name})" for p in (self.slowest_population, self.fastest_population) if p]
         populations = " to ".join(ends) + " spikes/s" if ends else "–"
         stored = f"{self.synapse_storage}, {self.bytes_per_synapse:.3g} bytes each"
@@ -105,7 +106,7 @@ class Summary(BaseModel):
             ("synapses", f"{self.synapses:,.0f} ({stored})"),
             ("simulated", f"{self.biological_s:g} s in steps of {self.dt_ms:g} ms"),
             ("wall time", f"{self.wall_s:.1f} s{speed}; {self.build_s:.1f} s to build"),
-            ("machine", f"{self.backend}, {self.threads} threads, peak {self.peak_rss_bytes / 2**20:,.0f} MiB"),
+            ("machine", f"{self.backend}, {many}{self.threads} threads, peak {self.peak_rss_bytes / 2**20:,.0f} MiB"),
             ("firing", f"{number(self.mean_rate_hz, '.2f')} spikes/s: {rates}"),
             ("irregularity", f"ISI CV {number(self.isi_cv, '.2f')}, synchrony {number(self.synchrony, '.1f')}"),
             ("populations", populations),

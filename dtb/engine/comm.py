@@ -1,29 +1,73 @@
-"""How spikes travel between ranks. One process needs no travel; many ranks are the subject of `cluster`."""
+"""How ranks meet: spikes once per epoch, sums and lists once per chunk. The ranks themselves are in `cluster`."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
+from dtb.engine.routes import Routes
+
+Outgoing = Callable[[np.ndarray], np.ndarray]  # tiles → their spikes as uint16, see `cpu_spikes.pack`
+Incoming = Callable[[np.ndarray, np.ndarray], None]  # tiles (-1: not wanted) and such a message
+
+
+class Exchange(Protocol):
+    """Of spikes between ranks, for one simulation."""
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Begin to send spikes of this rank; they are read before this returns."""
+
+    def receive(self, incoming: Incoming) -> None:
+        """Wait for what all others sent, and hand it over."""
+
 
 class Communicator(Protocol):
-    """rank and size as in MPI; epoch: steps between two exchanges, at most the shortest delay between neurons on
-    different ranks, or None where ranks need never meet.
+    """rank and size as in MPI; local_ranks: those on this machine, with which this one shares its memory; cores: that
+    this rank may use, its part of those it shares with others.
+
+    All ranks call the same methods in the same order.
     """
 
     rank: int
     size: int
-    epoch: int | None
+    local_ranks: int
+
+    @property
+    def cores(self) -> int: ...
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """Element by element over ranks: what was emitted here arrives elsewhere."""
+        """Element by element over ranks; integers, so that the order of ranks cannot matter."""
+
+    def gather(self, values: np.ndarray) -> list[np.ndarray]:
+        """Arrays of all ranks, as long as they may be: on rank 0, in the order of ranks; elsewhere nothing."""
+
+    def all(self, values: np.ndarray) -> np.ndarray:
+        """(size, ...): equally long arrays of all ranks, everywhere."""
+
+    def connect(self, routes: Routes, steps: int, spikes: int) -> Exchange:
+        """An exchange along these routes, of so many steps at once, in which this rank emits `spikes` at most."""
 
 
 class LocalComm:
     """All neurons in one process."""
 
-    rank, size, epoch = 0, 1, None
+    rank, size, local_ranks = 0, 1, 1
+
+    @property
+    def cores(self) -> int:
+        return len(os.sched_getaffinity(0))
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         return values
+
+    def gather(self, values: np.ndarray) -> list[np.ndarray]:
+        return [values]
+
+    def all(self, values: np.ndarray) -> np.ndarray:
+        return values[None]
+
+    def connect(self, routes: Routes, steps: int, spikes: int) -> Exchange:
+        raise ValueError("one rank has no other to exchange spikes with.")

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import difflib
-import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from dtb.engine.comm import Communicator, LocalComm
 from dtb.engine.constants import compile_constants, default_control
+from dtb.engine.partition import Partition
+from dtb.engine.ranks import Ranks
 from dtb.engine.recording import Activity, Recording
 from dtb.engine.statistics import sample_stride
 from dtb.engine.storage import choose_storage
 from dtb.network.network import Network
-from dtb.network.tiles import MAX_TILE, tile
+from dtb.network.tiles import LANES, MAX_TILE, tile
 
 if TYPE_CHECKING:
-    from dtb.engine.backends.state import Backend, Snapshot
+    from dtb.engine.backends.state import Backend, RankBackend, Snapshot
 
 BACKENDS = ("cpu", "reference")
 INTEGRATORS = ("semi-implicit", "euler")
@@ -28,6 +29,7 @@ CHUNK_NUMBERS = 1 << 21  # spike counts handed over at once: 8 MB
 CHUNK_STEPS = 512
 RUNAWAY_HZ = 250.0  # spikes/s, mean of a population over RUNAWAY_MS: above any cortical population but a seizure's
 RUNAWAY_MS = 100.0
+TILES_PER_RANK = 8  # at least, so that ranks can have about equal shares
 
 
 class Simulation:
@@ -41,7 +43,7 @@ class Simulation:
     backend : "cpu" or "reference"
         The reference is the definition in NumPy, for small networks; both give the same spikes.
     threads : int
-        0 takes all cores of this process.
+        0 takes all cores of this process; of those that ranks share, its part.
     synapses : "auto", "stored" or "procedural"
         Read from memory or computed where they are needed; the spikes are the same, "auto" takes what is faster.
     seed : int
@@ -53,7 +55,10 @@ class Simulation:
     lesions : tuple of arrays or None
         Fraction of the synapses of each pair of each projection that is dropped; see `lesion_tracts`.
     comm : Communicator or None
-        Between ranks; None for one process.
+        Between ranks; None for one process. On many ranks all make the same simulation and call the same methods.
+    partition : Partition or None
+        Which rank owns which tiles, of which there are `tile(network, tile_size)`; None gives each about equally many
+        neurons. Changes nothing but speed.
 
     Attributes
     ----------
@@ -86,6 +91,7 @@ class Simulation:
         tile_size: int = MAX_TILE,
         lesions: tuple[np.ndarray, ...] | None = None,
         comm: Communicator | None = None,
+        partition: Partition | None = None,
     ) -> None:
         if not 0 < dt < float("inf"):
             raise ValueError(f"dt is {dt} ms; it must be above zero.")
@@ -102,11 +108,25 @@ class Simulation:
         self.network, self.dt, self.seed = network, dt, seed
         self.control, self.comm = default_control(network), comm or LocalComm()
         self.phases: dict[str, float] = {"advance": 0.0, "observe": 0.0}
+        threads = threads or self.comm.cores
         self.spikes = self.synaptic_events = self.autapses = self.lesioned = 0
         self._digest = 0
-        tiles = tile(network, tile_size)
+        tiles = tile(network, tile_size if partition else shared_size(network, tile_size, self.comm.size))
+        here, self._ranks = None, None
         self.tiles = len(tiles.n)
-        self._backend = _compile(backend, network, dt, integrator, tiles, threads, synapses, lesions)
+        if self.comm.size > 1:
+            if backend != "cpu":
+                raise ValueError(
+                    f"backend '{backend}' runs on one rank, not on {self.comm.size}. Use backend = \"cpu\"."
+                )
+            region = network.population_region[tiles.population]
+            partition = partition or Partition.at_regions(tiles.n, region, self.comm.size)
+            self._ranks = Ranks(network, dt, tiles, partition, self.comm)
+            tiles, here = self._ranks.tiles, self._ranks.here
+            self.phases["exchange"] = 0.0
+        self._backend = _compile(backend, network, dt, integrator, tiles, threads, synapses, lesions, here)
+        if self._ranks is not None:
+            self._ranks.connect(cast("RankBackend", self._backend))
         self._state = self._backend.start(seed)
         self._stride = sample_stride(network)
         self._open = np.zeros(0, np.int64)  # synapses emitted, by step, that may still be on their way
@@ -127,12 +147,12 @@ class Simulation:
     @property
     def bytes_per_neuron(self) -> float:
         """Memory of state, spike history and buffers, synapses apart."""
-        return self._backend.neuron_bytes(self._state) / self.network.n_neurons
+        return self._sum(self._backend.neuron_bytes(self._state)) / self.network.n_neurons
 
     @property
     def bytes_per_synapse(self) -> float:
         """0 where synapses are computed."""
-        return self._backend.synapse_bytes(self._state) / max(self.network.n_synapses, 1.0)
+        return self._sum(self._backend.synapse_bytes(self._state)) / max(self.network.n_synapses, 1.0)
 
     @property
     def spike_digest(self) -> str:
@@ -142,11 +162,17 @@ class Simulation:
     @property
     def state_digest(self) -> str:
         """Over the bits of V, S and background of every neuron."""
-        return f"{self._backend.state_digest(self._state):016x}"
+        return f"{self._sum(self._backend.state_digest(self._state)):016x}"
+
+    def _sum(self, number: int) -> int:
+        """Modulo 2⁶⁴, over ranks."""
+        return int(self.comm.sum(np.array([number % 2**64], np.uint64))[0])
 
     def snapshot(self) -> Snapshot:
         """Fields and refractoriness of all neurons in gid order."""
-        return self._backend.snapshot(self._state)
+        fields, hold = self._backend.snapshot(self._state)
+        bits = self.comm.sum(fields.view(np.uint32))  # all zero but on one rank
+        return type(self._backend.snapshot(self._state))(bits.view(np.float32), self.comm.sum(hold))
 
     def run(
         self,
@@ -189,14 +215,18 @@ class Simulation:
             raise ValueError(f"duration is {duration} ms, less than one step of {self.dt} ms.")
         currents = self._stimulus(stimulus, steps)
         gains = self._gains(gain, steps)
-        if recording is not None:
+        if recording is not None and self.comm.rank == 0:
             recording.bind(self.network, self.dt, self.step)
+        elif recording is not None:
+            recording.prepare(self.network, self.dt)  # to know what rank 0 wants to be told
         done = 0
         try:
             while done < steps:
                 done += self._chunk(done, steps, currents, gains, recording)
                 if progress is not None:
                     progress(done, steps)
+            if self._ranks is not None:
+                self._ranks.receive(self._state)
         finally:
             if recording is not None:
                 recording.flush()
@@ -205,7 +235,6 @@ class Simulation:
         """Advance by one chunk, then record and check it; return its steps."""
         begin, clock = self.step, time.perf_counter()
         ahead = min(steps - done, CHUNK_STEPS, max(1, CHUNK_NUMBERS // self.network.n_populations))
-        ahead = min(ahead, self.comm.epoch or ahead)
         control = self.control
         if gains is not None:  # a chunk has one set of gains
             same = (gains[done : done + ahead] == gains[done]).all(axis=(1, 2))
@@ -213,50 +242,73 @@ class Simulation:
             control = control._replace(gain=np.ascontiguousarray(gains[done], np.float32))
         now = currents[done : done + ahead] if len(currents) > 1 else currents
         sampled = np.zeros(0, np.int64) if recording is None else recording.sampled
-        ahead, fields = self._backend.advance(self._state, ahead, control, now, sampled)
+        run = self._backend.advance if self._ranks is None else self._ranks.advance
+        ahead, fields = run(self._state, ahead, control, now, sampled)
         self.phases["advance"] += time.perf_counter() - clock
+        if self._ranks is not None:
+            self.phases["exchange"] += self._ranks.wait_s
+            self.phases["advance"] -= self._ranks.wait_s
+            self._ranks.wait_s = 0.0
         clock = time.perf_counter()
         self._check_bounds(begin)
         self._count(begin, begin + ahead)
-        counts = self._backend.counts(self._state, begin, begin + ahead)
+        counts = self.comm.sum(self._backend.counts(self._state, begin, begin + ahead))
         if recording is not None:
             wanted = np.zeros(self.network.n_populations, bool)
             wanted[recording.populations] = True
-            step, gid = self._backend.spikes(self._state, begin, begin + ahead, self._stride, wanted)
-            recording.append(Activity(begin, counts, step, gid, fields))
+            step, gid = self._gather(*self._backend.spikes(self._state, begin, begin + ahead, self._stride, wanted))
+            if len(sampled):
+                fields = self.comm.sum(fields.view(np.uint32)).view(np.float32)  # zero but on the neuron's rank
+            if self.comm.rank == 0:
+                recording.append(Activity(begin, counts, step, gid, fields))
         self._check_runaway(counts)
         self.phases["observe"] += time.perf_counter() - clock
         return ahead
+
+    def _gather(self, step: np.ndarray, gid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Spikes of all ranks on rank 0, ordered by step, then gid, as one rank would have them."""
+        if self.comm.size == 1:
+            return step, gid
+        parts = self.comm.gather(np.stack([step, gid], axis=1))
+        if self.comm.rank != 0:
+            return step, gid
+        step, gid = np.concatenate(parts).T
+        order = np.lexsort((gid, step))
+        return step[order], gid[order]
 
     # what must never pass silently -----------------------------------------------------------------------------
 
     def _count(self, begin: int, end: int) -> None:
         """Spikes, digest, and the conservation of synapses: those emitted `longest` steps ago must all have arrived."""
         spikes, digest, emitted = self._backend.totals(self._state, begin, end)
-        self.spikes += spikes
-        self._digest = (self._digest + int(digest)) % 2**64
         self._open = np.concatenate([self._open, emitted])
         first = end - len(self._open)
         closed = max(first, end - self._backend.longest - 1)
         counters = self._backend.counters(self._state, first, closed)
-        arrived = self.comm.sum(counters.delivered + counters.autapses + counters.lesioned)
-        expected = self.comm.sum(self._open[: closed - first])
+        told = np.concatenate([[spikes], *counters, self._open[: closed - first]]).astype(np.uint64)
+        told = self.comm.sum(np.append(told, np.array([digest], np.uint64)))
+        self.spikes += int(told[0])
+        self._digest = (self._digest + int(told[-1])) % 2**64
+        delivered, autapses, lesioned, expected = told[1:-1].astype(np.int64).reshape(4, -1)
+        arrived = delivered + autapses + lesioned
         if not np.array_equal(arrived, expected):
             at = int(np.argmax(arrived != expected))
             raise RuntimeError(
-                f"{expected[at]:,} synapses were emitted in step {first + at}, but {counters.delivered[at]:,} "
-                f"delivered, {counters.autapses[at]:,} autapses and {counters.lesioned[at]:,} lesioned are "
+                f"{expected[at]:,} synapses were emitted in step {first + at}, but {delivered[at]:,} "
+                f"delivered, {autapses[at]:,} autapses and {lesioned[at]:,} lesioned are "
                 f"{arrived[at]:,}. The results are wrong; please report this network."
             )
-        self.synaptic_events += int(counters.delivered.sum())
-        self.autapses += int(counters.autapses.sum())
-        self.lesioned += int(counters.lesioned.sum())
+        self.synaptic_events += int(delivered.sum())
+        self.autapses += int(autapses.sum())
+        self.lesioned += int(lesioned.sum())
         self._open = self._open[closed - first :]
 
     def _check_bounds(self, begin: int) -> None:
         found = self._backend.failure(self._state)
-        if found is not None:
-            step, gid, value = found
+        everywhere = self.comm.all(np.array(found or (np.inf, 0, 0), np.float64))  # gids are exact below 2⁵³
+        step, gid, value = min(everywhere.tolist())
+        if step < np.inf:
+            step, gid = int(step), int(gid)
             population = int(np.searchsorted(self.network.first_gid, gid, side="right")) - 1
             raise FloatingPointError(
                 f"membrane of neuron {gid} of '{self.network.population_name(population)}' is {value} mV at step "
@@ -321,7 +373,14 @@ def _check_known(what: str, value: str, known: tuple[str, ...]) -> None:
     raise ValueError(f"unknown {what} '{value}'. Known: {', '.join(known)}.{hint}")
 
 
-def _compile(backend, network, dt, integrator, tiles, threads, synapses, lesions) -> Backend:
+def shared_size(network: Network, tile_size: int, ranks: int) -> int:
+    """Neurons of a tile, small enough that ranks can have equal shares."""
+    if ranks == 1:
+        return tile_size
+    return min(tile_size, max(LANES, network.n_neurons // (TILES_PER_RANK * ranks) // LANES * LANES))
+
+
+def _compile(backend, network, dt, integrator, tiles, threads, synapses, lesions, here=None) -> Backend:
     """The backend of that name, with this network in it; imported only here, for numba is heavy."""
     constants, implicit = compile_constants(network, dt), integrator == "semi-implicit"
     if backend == "reference":
@@ -330,6 +389,5 @@ def _compile(backend, network, dt, integrator, tiles, threads, synapses, lesions
         return ReferenceBackend(network, constants, dt, implicit, lesions)
     from dtb.engine.backends.cpu import CpuBackend
 
-    workers = threads or len(os.sched_getaffinity(0))
     storage = choose_storage(network, dt, synapses)
-    return CpuBackend(network, constants, dt, implicit, tiles, workers, storage, lesions)
+    return CpuBackend(network, constants, dt, implicit, tiles, threads, storage, lesions, here)

@@ -38,8 +38,10 @@ class State(NamedTuple):
     """Everything of a run that changes.
 
     fields (b, 96), hold (b, 16): see `cpu_kernels`.  history: boxed in a list, because it is replaced when it grows.
-    ring: sums of the way to deliver.  tallies (workers, 3, h): synapses delivered,
-    autapses, lesioned, by emission step modulo h.  failed (t,): first step in which a tile left all bounds, or -1.
+    ring: sums of the way to deliver.  tallies (workers, 3, h): synapses delivered, autapses, lesioned, by emission step
+    modulo h.  failed (t,): first step in which a tile left all bounds, or -1.  known: [step up to which the spikes of
+    other ranks are delivered, where synapses are stored; step up to which they are here; first step whose spikes are
+    kept for `totals` and the like].  heard (t,): of tiles on other ranks, the step up to which their spikes are here.
     clock: [next step].  seed: of noise.
     """
 
@@ -49,8 +51,19 @@ class State(NamedTuple):
     ring: list[np.ndarray]
     tallies: np.ndarray
     failed: np.ndarray
+    known: list[int]
+    heard: np.ndarray
     clock: list[int]
     seed: int
+
+
+class Prepared(NamedTuple):
+    """Some steps to come: the first one, how many, and what they need of control, stimulus and samples."""
+
+    begin: int
+    steps: int
+    dynamics: Dynamics
+    probes: Probes
 
 
 class CpuBackend:
@@ -60,15 +73,18 @@ class CpuBackend:
 
     def __init__(
         self, network: Network, constants: Constants, dt: float, implicit: bool, tiles: Tiles, threads: int,
-        storage: str = "procedural", lesions: tuple[np.ndarray, ...] | None = None,
+        storage: str = "procedural", lesions: tuple[np.ndarray, ...] | None = None, here: np.ndarray | None = None,
     ) -> None:  # fmt: skip
+        """tiles: those whose spikes are needed, of which only those that are `here` (t,) bool have neurons here."""
         self.network, self.constants, self.implicit, self.tiles = network, constants, implicit, tiles
         self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
         delays = [delay_steps(network, p, dt) for p in network.projections]
         self.longest = max((int(d.max(initial=1)) for d in delays), default=1)
         block = min(MAX_BLOCK, min((int(d.min(initial=MAX_BLOCK)) for d in delays), default=MAX_BLOCK))
         burst = -(-block // (int(constants.hold.min()) + 1))
-        self.layout = cpu_tables.layout(network, tiles)
+        self.here = np.ones(len(tiles.n), bool) if here is None else here
+        self.layout = cpu_tables.layout(network, tiles, self.here)
         self.draws = cpu_tables.draws(network)
         self.width = synapses.offsets(network)[:, -1].copy()
         plan = Plan(
@@ -92,7 +108,7 @@ class CpuBackend:
         cpu_spikes.initial(
             self.layout, of_class, self.constants.reset, self.constants.threshold, control.mean, per_unit, keys, fields
         )
-        room = tiles.n.astype(np.int64) * (self.burst + 1)
+        room = np.where(self.here, tiles.n.astype(np.int64) * (self.burst + 1), LANES_64)  # others' grow as needed
         planes = room.sum() + 2 * LANES_64 if self.way.timed else 0
         history = History(
             np.zeros(room.sum() + 2 * LANES_64, np.uint16), np.zeros(planes, np.uint8), np.cumsum(room) - room, room,
@@ -101,20 +117,24 @@ class CpuBackend:
         return State(
             fields, np.zeros((blocks, LANES), np.uint16), [history], list(self.way.ring()),
             np.zeros((self.threads, 3, columns), np.int64),
-            np.full(len(tiles.n), -1), [0], seed,
+            np.full(len(tiles.n), -1), [0, 0, 0], np.zeros(len(tiles.n), np.int64), [0], seed,
         )  # fmt: skip
 
-    def make_room(self, state: State) -> None:
-        """Forget spikes older than the longest delay, and grow where STEPS_WANTED more steps might not fit.
+    def make_room(self, state: State, more: np.ndarray) -> None:
+        """See that `more` (t,) spikes of each tile fit: forget those older than the longest delay, and grow.
 
-        Beyond ROOM spikes per neuron only where not even one more block would fit.
+        What grows has room for STEPS_WANTED steps more; beyond ROOM spikes per neuron only where `more` needs it.
         """
         history, t = state.history[0], state.clock[0]
-        keep = self.longest + self.block
-        live = cpu_spikes.compact(history, t, keep)
-        need = live + self.tiles.n * self.burst
-        wanted = need + live * STEPS_WANTED // keep
-        room = np.maximum(np.minimum(wanted, (self.tiles.n * (self.burst + ROOM)).astype(np.int64)), need)
+        since, keep = state.known[2], self.longest + self.block
+        wrap = history.start.shape[1] - 1
+        live = history.start[np.arange(len(self.here)), np.where(self.here, t, state.heard) & wrap]
+        if (live + more <= history.room).all():
+            return
+        oldest = max(min(t - keep, since), 0)
+        live = cpu_spikes.compact(history, self.layout, t, state.heard, oldest)
+        most = (self.tiles.n * (self.burst + ROOM)).astype(np.int64)
+        room = np.maximum(np.minimum(live + more + live * STEPS_WANTED // keep, most), live + more)
         if (room > history.room).any():
             room = np.maximum(room, history.room)
             base = np.cumsum(room) - room
@@ -131,22 +151,63 @@ class CpuBackend:
         self, state: State, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray
     ) -> tuple[int, np.ndarray]:
         """Run at most `steps` steps; return how many, and the fields of sampled neurons (steps, s, 6)."""
-        self.make_room(state)
-        begin = state.clock[0]
-        steps = min(steps, state.history[0].start.shape[1] - self.longest - self.block - 1)
+        prepared = self.prepare(state, steps, control, stimulus, samples)
+        done = self.go(state, prepared, prepared.begin + prepared.steps)
+        return done, prepared.probes.out[:done]
+
+    def prepare(
+        self, state: State, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray
+    ) -> Prepared:
+        """What `go` needs for at most `steps` steps from now on; the spikes of all of them are kept."""
+        begin = state.known[2] = state.clock[0]
+        steps = min(steps, state.history[0].start.shape[1] - self.longest - self.block - 1)  # the history is a ring
         keys = rng.key(state.seed, rng.Stream.NOISE, np.arange(begin, begin + steps))
-        dynamics, probes = self._dynamics(control, stimulus, keys), self._probes(samples, steps)
+        return Prepared(begin, steps, self._dynamics(control, stimulus, keys), self._probes(samples, steps))
+
+    def go(self, state: State, prepared: Prepared, stop: int, epoch: int | None = None) -> int:
+        """Run up to step `stop`, or fewer steps where spikes need more room; return how many.
+
+        epoch: steps that spikes of other ranks take at least.
+        """
+        self.make_room(state, np.where(self.here, self.tiles.n * self.burst, 0))
+        begin = state.clock[0]
+        past, steps = begin - prepared.begin, stop - begin
+        dynamics, probes = prepared.dynamics, prepared.probes
+        if past:
+            now = dynamics.stimulus[past:] if len(dynamics.stimulus) > 1 else dynamics.stimulus
+            dynamics = dynamics._replace(key=dynamics.key[past:], stimulus=now)
+            probes = probes._replace(out=probes.out[past:])
         tasks = (steps + 1) * max(2, self.threads)
         meetings = np.zeros(1, np.int64), np.zeros(tasks, np.int64), np.zeros(steps + 1, np.int64)
-        done = self._work(state, Call(begin, steps, dynamics, probes, Sync(*meetings)))
-        state.clock[0] = begin + done
-        return done, probes.out[:done]
+        news, known, _ = state.known
+        done = self._work(state, Call(begin, steps, epoch, news, known, dynamics, probes, Sync(*meetings)))
+        state.clock[0], state.known[0] = begin + done, known
+        return done
+
+    # spikes from and to other ranks ------------------------------------------------------------------------------
+
+    def outgoing(self, state: State, tiles: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """The spikes of some tiles in steps start..stop-1, as a message."""
+        return cpu_spikes.pack(state.history[0], tiles, start, stop)
+
+    def incoming(self, state: State, tiles: np.ndarray, start: int, stop: int, message: np.ndarray) -> None:
+        """Take in such a message; of tiles that are -1 nothing."""
+        more = np.zeros(len(self.here), np.int64)
+        cpu_spikes.arriving(message, tiles, stop - start, more)
+        self.make_room(state, more)
+        cpu_spikes.unpack(message, tiles, start, stop, state.history[0])
+        state.heard[tiles[tiles >= 0]] = stop
+
+    def learn(self, state: State, stop: int) -> None:
+        """All spikes of other ranks before step `stop` were taken in."""
+        state.known[1] = stop
 
     def _work(self, state: State, call: Call) -> int:
         if self.threads == 1:
             return self.way.work(0, state, call)
-        with ThreadPoolExecutor(self.threads) as pool:
-            done = list(pool.map(lambda worker: self.way.work(worker, state, call), range(self.threads)))
+        if self._pool is None:  # kept, for on many ranks an epoch may be a step
+            self._pool = ThreadPoolExecutor(self.threads)
+        done = list(self._pool.map(lambda worker: self.way.work(worker, state, call), range(self.threads)))
         return done[0]  # they meet after every block, so all have done as many
 
     def _dynamics(self, control: Control, stimulus: np.ndarray, keys: np.ndarray) -> Dynamics:
@@ -175,9 +236,12 @@ class CpuBackend:
 
     def _probes(self, samples: np.ndarray, steps: int) -> Probes:
         tile = np.searchsorted(self.tiles.first, samples, side="right") - 1
+        neuron = samples - self.tiles.first[tile]
+        own = (tile >= 0) & self.here[tile] & (neuron < self.tiles.n[tile])
         order = np.argsort(samples, kind="stable")
+        order = order[own[order]]
         start = np.searchsorted(tile[order], np.arange(len(self.tiles.n) + 1))
-        neuron = (samples - self.tiles.first[tile])[order]
+        neuron = neuron[order]
         return Probes(start, neuron, order, np.zeros((steps, len(samples), 6), np.float32))
 
     # what is left behind -----------------------------------------------------------------------------------------
@@ -238,11 +302,11 @@ class CpuBackend:
         return sum(array.nbytes for array in arrays)
 
     def snapshot(self, state: State) -> Snapshot:
-        """The state in gid order: a copy, for tests and checkpoints."""
+        """The state in gid order: a copy, for tests and checkpoints; zeros where neurons live elsewhere."""
         n, block, first = self.tiles.n, self.layout.block, self.tiles.first
-        fields = np.empty((self.network.n_neurons, 6), np.float32)
-        hold = np.empty(self.network.n_neurons, np.uint16)
-        for t in range(len(n)):
+        fields = np.zeros((self.network.n_neurons, 6), np.float32)
+        hold = np.zeros(self.network.n_neurons, np.uint16)
+        for t in self.layout.own:
             gids, blocks = slice(first[t], first[t] + n[t]), slice(block[t], block[t + 1])
             fields[gids] = state.fields[blocks].reshape(-1, 6, LANES).transpose(0, 2, 1).reshape(-1, 6)[: n[t]]
             hold[gids] = state.hold[blocks].ravel()[: n[t]]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import float64, int64, njit, uint8, uint64
 
-from dtb.engine.backends.cpu_kernels import GOLDEN, atomic_add, barrier, hash64, kernel, update_tile
+from dtb.engine.backends.cpu_kernels import GOLDEN, atomic_add, barrier, hash64, kernel, lives_here, update_tile
 from dtb.engine.backends.cpu_vector import (
     LANES_64,
     keep8,
@@ -83,8 +83,9 @@ CUT = np.dtype(
 class Dense(NamedTuple):
     """Who delivers to whom, for every group of tiles; made by `cpu_tables.dense`.
 
-    share (w + 1,): first group of each worker; tile (g + 1,), entry (g + 1,): first tile and first entry of a group;
-    middle (g,): the first entry that delivers block by block, those before it deliver for several blocks at once.
+    share (w + 1,): first group of each worker; tile (g, 2): first tile of a group, and one past its last; entry
+    (g + 1,): its first entry; middle (g,): the first entry that delivers block by block, those before it deliver for
+    several blocks at once.
     pool_tile: tiles of source neurons, run by run.  entries (e,), segments (m,): records of one cache line or less;
     cuts (m,): what few segments need besides.
     """
@@ -180,7 +181,7 @@ def by_draw(entry, spikes, tile, start, stride, shift, sums, layout, history, de
             if k < dense.cuts[m].first or k >= dense.cuts[m].last:
                 continue
             target = k + int64(segment.at)
-            if entry.own and target == gid + shift:
+            if entry.own and lives_here(layout, tile) and target == gid + shift:
                 tallies[1, column] += 1
             elif entry.lesion > 0 and hash64(z, draws.lesion_0[j], draws.lesion_1[j]) >> HALF < entry.lesion:
                 tallies[2, column] += 1
@@ -202,7 +203,7 @@ def by_spike(entry, spikes, tile, start, stride, shift, sums, layout, history, d
         gid = layout.first[tile] + int64(history.neuron[uint64(s)])
         p = plane_of(history, s, spikes[2])
         row = start + p * stride
-        mine = row + gid + shift if entry.own else int64(-1)
+        mine = row + gid + shift if entry.own and lives_here(layout, tile) else int64(-1)
         hit = uint64(0)  # autapses in its upper half
         for j in range(begin, end, uint64(LANES_64)):
             if count > uint64(KEPT):
@@ -257,7 +258,7 @@ def settle(pieces, begin, start, stride, home, sums, layout, history, dense, dra
         table = uint64(entry.table) << uint64(8)
         emitted = begin - int64(entry.delay)
         z, stratum = uint64(layout.first[tile]) * GOLDEN, j << HALF
-        mine = (layout.block[tile] - home) * 16 if entry.own else -(int64(1) << 30)
+        mine = (layout.block[tile] - home) * 16 if entry.own and lives_here(layout, tile) else -(int64(1) << 30)
         key_0, key_1 = draws.position_0[j], draws.position_1[j]
         word_0, word_1 = draws.weight_0[j], draws.weight_1[j]
         low, high = uint64(entry.segment), uint64(entry.end) - uint64(1)
@@ -377,12 +378,13 @@ def deliver(
 
 @kernel
 def work_dense(
-    worker, workers, begin, steps, block, rows, burst, fields, hold, sums, ahead, window, failed, layout, history,
-    dynamics, probes, dense, draws, tallies, spare, work, sync,
+    worker, workers, begin, steps, reach, block, rows, burst, fields, hold, sums, ahead, window, failed, layout,
+    history, dynamics, probes, dense, draws, tallies, spare, work, sync,
 ):  # fmt: skip
     """What one worker does in a call: block after block, take groups until nobody has any left, meet the others.
 
-    burst: spikes that a neuron can emit in one block.  sums, ahead int32: this worker's sums of a block, and the
+    reach: step up to which long delays may deliver, for all spikes that arrive before are here.  burst: spikes that a
+    neuron can emit in one block.  sums, ahead int32: this worker's sums of a block, and the
     excitatory ones of all groups for `rows` steps, empty if that is one block.  window [begin, end): steps for which
     the latter hold what their entries deliver.  Returns the steps done: all of them, or fewer where a tile's history
     lacks room for one more block.
@@ -393,8 +395,8 @@ def work_dense(
         t = begin + done
         opening = t >= horizon
         if opening:
-            opened, horizon = t, t + min(rows, steps - done)
-        now, row = min(block, horizon - t), t - opened
+            opened, horizon = t, min(t + rows, reach)
+        now, row = min(block, horizon - t, steps - done), t - opened
         queue = 0
         while queue < workers:  # its own groups first, for their tables and sums may still be in its cache
             of = (worker + queue) % workers
@@ -402,8 +404,8 @@ def work_dense(
             if g >= dense.share[of + 1]:
                 queue += 1
                 continue
-            home = layout.block[dense.tile[g]]
-            stride = (layout.block[dense.tile[g + 1]] - home) * 16 + 16
+            home = layout.block[dense.tile[g, 0]]
+            stride = (layout.block[dense.tile[g, 1]] - home) * 16 + 16
             inhibition = sums[: block * stride]
             excitation = sums[block * stride : 2 * block * stride]
             if ahead.shape[0] > 0:
@@ -415,7 +417,7 @@ def work_dense(
                     middle if part else first, last if part else middle, t, now if part else horizon - opened, row,
                     stride, home, excitation, inhibition, layout, history, dense, draws, tallies, work,
                 )  # fmt: skip
-            for tile in range(dense.tile[g], dense.tile[g + 1]):
+            for tile in range(dense.tile[g, 0], dense.tile[g, 1]):
                 at = (layout.block[tile] - home) * 16
                 bad = update_tile(
                     tile, t, done, now, fields, hold, excitation.reshape(-1, stride), inhibition.reshape(-1, stride),

@@ -16,17 +16,27 @@ HUGE = 1 << 23  # bytes of an array that NumPy asks the system to back with huge
 
 
 class Call(NamedTuple):
-    """One call of `advance`: which steps, with what."""
+    """One call of `advance`: which steps, with what.
+
+    epoch: steps that spikes of other ranks take at least, None on one rank; news, known: steps whose spikes came from
+    there since the last call.
+    """
 
     begin: int
     steps: int
+    epoch: int | None
+    news: int
+    known: int
     dynamics: Dynamics
     probes: Probes
     sync: Sync
 
 
 class Plan(NamedTuple):
-    """What every way needs of a network. block: steps between meetings; burst: spikes of a neuron in one."""
+    """What every way needs of a network. tiles: those whose spikes are needed, layout.own those whose neurons are here.
+
+    block: steps between meetings; burst: spikes of a neuron in one.
+    """
 
     network: Network
     tiles: Tiles
@@ -43,10 +53,22 @@ class Plan(NamedTuple):
 
 def spare(plan: Plan):
     """Workspace of `update_tile`."""
-    largest = int(plan.tiles.n.max()) * plan.burst
+    largest = int(plan.tiles.n[plan.layout.own].max()) * plan.burst
     return (
         np.zeros(ROWS * LANES, np.float32), np.zeros((plan.block, largest), np.uint16), np.zeros(plan.block, np.int64),
     )  # fmt: skip
+
+
+def regions_here(plan: Plan) -> np.ndarray:
+    """(regions,) bool: those of which some neurons are here."""
+    first = plan.tiles.first[plan.layout.own]
+    last = first + plan.tiles.n[plan.layout.own] - 1
+    low, high = (np.searchsorted(plan.network.first_gid, gid, side="right") - 1 for gid in (first, last))
+    region = plan.network.population_region
+    here = np.zeros(len(plan.network.regions) + 1, np.int64)
+    np.add.at(here, region[low], 1)
+    np.add.at(here, region[high] + 1, -1)
+    return np.cumsum(here)[:-1] > 0
 
 
 class Dense:
@@ -54,28 +76,33 @@ class Dense:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.rows = cpu_tables.rows_ahead(plan.network, plan.dt, plan.block)
+        neurons = int(plan.tiles.n[plan.layout.own].sum(dtype=np.int64))
+        self.rows = cpu_tables.rows_ahead(plan.network, neurons, plan.dt, plan.block)
         self.timed = max(self.rows, plan.block) > 1
-        self.cuts = cpu_tables.groups(plan.network, plan.tiles, plan.block, plan.workers)
+        self.cuts = cpu_tables.groups(plan.network, plan.tiles, plan.layout.own, plan.block, plan.workers)
         self.tables = cpu_tables.dense(
             plan.network, plan.tiles, plan.layout, plan.dt, self.cuts, self.rows, plan.workers, plan.lesions
         )
+        self._workspace: dict[int, tuple] = {}  # of each worker, kept from call to call: an epoch may be one step
 
     def ring(self) -> tuple[np.ndarray, ...]:
         """Sums ahead of time, and the steps for which they stand."""
-        groups = len(self.cuts) - 1
-        return np.zeros(self.rows * LANES * (int(self.plan.layout.block[-1]) + groups), np.int32), np.zeros(2, np.int64)
+        blocks = int(self.plan.layout.block[-1]) + len(self.cuts)
+        return np.zeros(self.rows * LANES * blocks, np.int32), np.zeros(2, np.int64)
 
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan
-        width = int((np.diff(plan.layout.block[self.cuts]) * LANES).max()) + LANES
-        sums = np.zeros(max(2 * plan.block * width, HUGE // 4), np.int32)
-        entries = self.tables.entries
-        runs = int((entries["pool_end"] - entries["pool"]).max(initial=0))
+        if worker not in self._workspace:  # the kernel leaves all sums zero
+            width = int((np.diff(plan.layout.block[self.cuts]) * LANES).max()) + LANES
+            sums = np.zeros(max(2 * plan.block * width, HUGE // 4), np.int32)
+            runs = self.tables.entries["pool_end"] - self.tables.entries["pool"]
+            self._workspace[worker] = sums, spare(plan), cpu_dense.scratch(int(runs.max(initial=0)))
+        sums, spare_, scratch = self._workspace[worker]
+        reach = call.begin + call.steps if call.epoch is None else call.known + max(call.epoch, self.rows)
         return cpu_dense.work_dense(
-            worker, plan.workers, call.begin, call.steps, plan.block, self.rows or plan.block, plan.burst, state.fields,
-            state.hold, sums, *state.ring, state.failed, plan.layout, state.history[0], call.dynamics, call.probes,
-            self.tables, plan.draws, state.tallies[worker], spare(plan), cpu_dense.scratch(runs), call.sync,
+            worker, plan.workers, call.begin, call.steps, reach, plan.block, self.rows or plan.block, plan.burst,
+            state.fields, state.hold, sums, *state.ring, state.failed, plan.layout, state.history[0], call.dynamics,
+            call.probes, self.tables, plan.draws, state.tallies[worker], spare_, scratch, call.sync,
         )  # fmt: skip
 
 
@@ -86,7 +113,7 @@ class Sparse:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan._replace(block=1, burst=1)
-        self.rows = cpu_rows.rows(plan.network, plan.dt, plan.lesions)
+        self.rows = cpu_rows.ending_in(cpu_rows.rows(plan.network, plan.dt, plan.lesions), regions_here(plan))
         self.tables = cpu_sparse.sparse(self.rows, plan.longest)
 
     def ring(self) -> tuple[np.ndarray, ...]:
@@ -95,8 +122,8 @@ class Sparse:
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan
         return cpu_sparse.work_sparse(
-            plan.workers, call.begin, call.steps, plan.longest, state.fields, state.hold, state.ring[0], state.failed,
-            plan.layout, state.history[0], call.dynamics, call.probes, self.rows, self.tables, plan.draws,
+            plan.workers, call.begin, call.steps, call.known, plan.longest, state.fields, state.hold, state.ring[0],
+            state.failed, plan.layout, state.history[0], call.dynamics, call.probes, self.rows, self.tables, plan.draws,
             state.tallies[worker], spare(plan), call.sync,
         )  # fmt: skip
 
@@ -116,8 +143,10 @@ class Stored:
                 f"stored synapses reach {steps.max()} steps ahead in {n:,} neurons, more than 32 bits address. "
                 'Use synapses = "procedural", or raise dt.'
             )
-        partition = Partition.even(plan.tiles, plan.workers)
-        tile, owner = partition.start(plan.workers), partition.owner.astype(np.int64)
+        own = plan.layout.own
+        partition = Partition.even(plan.tiles.n[own], plan.workers)
+        tile, owner = partition.start(plan.workers), np.full(len(plan.tiles.n), -1)
+        owner[own] = partition.owner
         start = np.zeros((plan.workers, 2, n + 1), np.int64)
         dropped = np.zeros((2, n), np.uint16)
         empty = np.zeros(0, np.uint32), np.zeros(0, np.int16)
@@ -146,8 +175,8 @@ class Stored:
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan
         return cpu_stored.work_stored(
-            worker, plan.workers, call.begin, call.steps, plan.block, plan.burst, state.fields, state.hold,
-            *(ring[:-LANES] for ring in state.ring), state.failed, plan.layout, state.history[0], call.dynamics,
-            call.probes, self.tables, state.tallies[worker], np.zeros((cpu_stored.WAITING, 2), np.int64), spare(plan),
-            call.sync,
+            worker, plan.workers, call.begin, call.steps, call.news, call.known, plan.block, plan.burst, state.fields,
+            state.hold, *(ring[:-LANES] for ring in state.ring), state.failed, plan.layout, state.history[0],
+            call.dynamics, call.probes, self.tables, state.tallies[worker],
+            np.zeros((cpu_stored.WAITING, 2), np.int64), spare(plan), call.sync,
         )  # fmt: skip

@@ -32,7 +32,8 @@ class Layout(NamedTuple):
 
     first (t,) gid of a tile's first neuron; n (t,) its neurons; block (t + 1,) its first block of lanes;
     population (t,) of its first neuron; lane_population (b, 16) uint8: added to block_population (b,) gives the
-    population of a lane; both are empty where tiles are pure.
+    population of a lane; both are empty where tiles are pure.  own (o,): tiles whose neurons live here; of the others,
+    which live on other ranks, there are spikes but no blocks of lanes.
     """
 
     first: np.ndarray
@@ -41,6 +42,7 @@ class Layout(NamedTuple):
     population: np.ndarray
     lane_population: np.ndarray
     block_population: np.ndarray
+    own: np.ndarray
 
 
 class History(NamedTuple):
@@ -139,6 +141,12 @@ def atomic_load(typingctx, array, index):
         return builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 0), "seq_cst")
 
     return int64(array, types.int64), codegen
+
+
+@njit(inline="always")
+def lives_here(layout, tile):
+    """Whether the neurons of a tile do; of those on other ranks there are only spikes."""
+    return layout.block[int64(tile) + 1] > layout.block[int64(tile)]
 
 
 @kernel

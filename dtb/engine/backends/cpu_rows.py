@@ -88,6 +88,25 @@ def rows(network: Network, dt: float, lesions: tuple[np.ndarray, ...] | None) ->
     )
 
 
+def ending_in(rows: Rows, here: np.ndarray) -> Rows:
+    """Only the pairs of target regions `here` (regions,) bool; where in a row each lies does not change."""
+    keep = here[rows.post]
+    if keep.all():
+        return rows
+    before = np.concatenate([[0], np.cumsum(keep)])
+    pair = before[rows.pair]
+    delays = np.repeat(rows.delays, rows.pair[:, -1] - rows.pair[:, 0])  # of each pair
+    return rows._replace(
+        pair=pair,
+        post=rows.post[keep],
+        width=rows.width[keep],
+        start=rows.start[keep],
+        delay=rows.delay[np.repeat(keep, delays)],
+        delay_at=np.concatenate([[0], np.cumsum((pair[:, -1] - pair[:, 0]) * rows.delays)]).astype(np.int64),
+        lesion=rows.lesion[keep] if len(rows.lesion) else rows.lesion,
+    )
+
+
 def _join(arrays: list[np.ndarray], kind) -> np.ndarray:
     return np.concatenate([*arrays, np.zeros(0, kind)]).astype(kind)
 

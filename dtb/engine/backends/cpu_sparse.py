@@ -15,9 +15,17 @@ from typing import NamedTuple
 import numpy as np
 from numba import int64, njit, uint64
 
-from dtb.engine.backends.cpu_kernels import GOLDEN, atomic_add, atomic_add_32, barrier, hash64, kernel, update_tile
+from dtb.engine.backends.cpu_kernels import (
+    GOLDEN,
+    atomic_add,
+    atomic_add_32,
+    barrier,
+    hash64,
+    kernel,
+    lives_here,
+    update_tile,
+)
 from dtb.engine.backends.cpu_rows import HALF, Rows, column_of, scale, target_of
-from dtb.engine.backends.cpu_spikes import population_of
 
 
 class Sparse(NamedTuple):
@@ -58,22 +66,31 @@ def sparse(rows: Rows, longest: int) -> Sparse:
 
 
 @njit(inline="always")
+def holds(first, value):
+    """The run that holds a value, where runs begin at `first`, rising."""
+    low, high = int64(0), int64(first.shape[0])
+    while high - low > 1:
+        middle = (low + high) // 2
+        if first[middle] <= value:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@njit(inline="always")
 def send(gid, z, j, r, i, e, k, within, shared, rows, layout, draws, sums, tally, column):
-    """Add one synapse to the sums of its target, or count why not."""
+    """Add one synapse to the sums of its target, or count why not; nothing if the target lives on another rank."""
     target = target_of(rows, i, e, k, within, r)
+    tile = holds(layout.first, target)
+    if not lives_here(layout, tile) or target - layout.first[tile] >= layout.n[tile]:
+        return
     if target == gid:
         tally[1, column] += 1
     elif rows.lesion.shape[0] > 0 and (hash64(z, draws.lesion_0[j], draws.lesion_1[j]) >> HALF < rows.lesion[e]):
         tally[2, column] += 1
     else:
-        low, high = int64(0), int64(layout.first.shape[0])
-        while high - low > 1:
-            middle = (low + high) // 2
-            if layout.first[middle] <= target:
-                low = middle
-            else:
-                high = middle
-        lane = layout.block[low] * 16 + target - layout.first[low]
+        lane = layout.block[tile] * 16 + target - layout.first[tile]
         choice = hash64(z, draws.weight_0[j], draws.weight_1[j]) >> uint64(56)
         weight = draws.weights[(uint64(i) << uint64(8)) + choice]
         if shared:
@@ -123,10 +140,13 @@ def draw_spike(gid, population, age, shared, rows, sparse, layout, draws, sums, 
 
 @kernel
 def work_sparse(
-    workers, begin, steps, longest, fields, hold, sums, failed, layout, history, dynamics, probes, rows, sparse, draws,
-    tally, spare, sync,
+    workers, begin, steps, known, longest, fields, hold, sums, failed, layout, history, dynamics, probes, rows, sparse,
+    draws, tally, spare, sync,
 ):  # fmt: skip
-    """What one worker does in a call: take tiles and draw their spikes, meet, take tiles and update them, meet."""
+    """What one worker does in a call: take tiles and draw their spikes, meet, take tiles and update them, meet.
+
+    known: step up to which the spikes of other ranks are here; none that is not can have arrived.
+    """
     wrap, tiles = history.start.shape[1] - 1, layout.first.shape[0]
     excitation, inhibition = sums.reshape(2, 1, sums.shape[0] // 2)
     done, meeting = 0, 0
@@ -137,19 +157,21 @@ def work_sparse(
             if tile >= tiles:
                 break
             base = history.base[tile]
-            for age in range(1, min(longest, t) + 1):
+            for age in range(1 if lives_here(layout, tile) else t - known + 1, min(longest, t) + 1):
                 column = (t - age) & wrap
                 for s in range(history.start[tile, column], history.start[tile, (column + 1) & wrap]):
                     neuron = int64(history.neuron[base + s])
+                    gid = layout.first[tile] + neuron
                     draw_spike(
-                        layout.first[tile] + neuron, population_of(layout, tile, neuron), age, workers > 1, rows,
-                        sparse, layout, draws, sums, tally, column,
+                        gid, holds(rows.first_gid, gid), age, workers > 1, rows, sparse, layout, draws, sums, tally,
+                        column,
                     )  # fmt: skip
         barrier(sync, 2 * meeting, workers)
         while True:
-            tile = atomic_add(sync.task, int64(2 * meeting + 1), int64(1))
-            if tile >= tiles:
+            number = atomic_add(sync.task, int64(2 * meeting + 1), int64(1))
+            if number >= layout.own.shape[0]:
                 break
+            tile = layout.own[number]
             at, end = layout.block[tile] * 16, layout.block[tile + 1] * 16
             bad = update_tile(
                 tile, t, done, 1, fields, hold, excitation, inhibition, 0, 0, at, layout, history, dynamics, probes,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import float32, int32, int64, njit, uint64
+from numba import float32, int32, int64, njit, uint8, uint16, uint64
 
-from dtb.engine.backends.cpu_kernels import GOLDEN, LANES, MIX_1, MIX_2, hash64
+from dtb.engine.backends.cpu_kernels import GOLDEN, LANES, MIX_1, MIX_2, hash64, lives_here
 from dtb.engine.backends.state import DIGEST_KEY
 from dtb.network.rng import NOISE_CENTRE
 
@@ -38,7 +38,7 @@ def population_of(layout, tile, neuron):
 @njit(nogil=True, cache=True)
 def initial(layout, population_class, reset, threshold, mean, per_unit, keys, fields):
     """state.initial for all lanes, also those past a tile's end, which nobody reads."""
-    for tile in range(layout.first.shape[0]):
+    for tile in layout.own:
         for b in range(layout.block[tile], layout.block[tile + 1]):
             for l in range(LANES):
                 neuron = (b - layout.block[tile]) * LANES + l
@@ -53,23 +53,26 @@ def initial(layout, population_class, reset, threshold, mean, per_unit, keys, fi
 
 
 @njit(cache=True)
-def compact(history, t, keep):
-    """Move the spikes of the last `keep` steps to the front of their tile's room; return how many each tile has."""
+def compact(history, layout, t, heard, oldest):
+    """Move the spikes from step `oldest` on to the front of their tile's room; return how many each tile has.
+
+    t: next step; heard (t,): the one up to which the spikes of a tile on another rank are here.
+    """
     wrap = history.start.shape[1] - 1
     live = np.zeros(history.base.shape[0], np.int64)
-    oldest = max(t - keep, 0)
     for tile in range(history.base.shape[0]):
+        end = t if lives_here(layout, tile) else heard[tile]
         base, drop = history.base[tile], history.start[tile, oldest & wrap]
-        live[tile] = history.start[tile, t & wrap] - drop
+        live[tile] = history.start[tile, end & wrap] - drop
         if drop > 0:
             for s in range(live[tile]):
                 history.neuron[base + s] = history.neuron[base + drop + s]
             if history.plane.shape[0] > 0:
                 for s in range(live[tile]):
                     history.plane[base + s] = history.plane[base + drop + s]
-            for step in range(oldest, t + 1):
+            for step in range(oldest, end + 1):
                 history.start[tile, step & wrap] -= drop
-        for step in range(t + 1, oldest + wrap + 1):  # columns of steps before `oldest`: no spikes there any more
+        for step in range(end + 1, oldest + wrap + 1):  # columns of steps before `oldest`: no spikes there any more
             history.start[tile, step & wrap] = 0
     return live
 
@@ -82,11 +85,62 @@ def move(old, new, old_base, new_base, live):
 
 
 @njit(nogil=True, cache=True)
+def pack(history, tiles, start, stop):
+    """Spikes of some tiles in steps start..stop-1 as uint16: how many in each step of each tile, then their neurons."""
+    wrap, steps = history.start.shape[1] - 1, stop - start
+    n = 0
+    for tile in tiles:
+        n += history.start[tile, stop & wrap] - history.start[tile, start & wrap]
+    message = np.empty(tiles.shape[0] * steps + n, np.uint16)
+    at, out = 0, tiles.shape[0] * steps
+    for tile in tiles:
+        for t in range(start, stop):
+            message[at] = uint16(history.start[tile, (t + 1) & wrap] - history.start[tile, t & wrap])
+            at += 1
+        base = history.base[tile]
+        for s in range(base + history.start[tile, start & wrap], base + history.start[tile, stop & wrap]):
+            message[out] = history.neuron[s]
+            out += 1
+    return message
+
+
+@njit(nogil=True, cache=True)
+def arriving(message, tiles, steps, need):
+    """Add to need (t,) the spikes that a message brings to each tile; -1 among the tiles: not wanted here."""
+    for k in range(tiles.shape[0]):
+        if tiles[k] >= 0:
+            for p in range(steps):
+                need[tiles[k]] += int64(message[k * steps + p])
+
+
+@njit(nogil=True, cache=True)
+def unpack(message, tiles, start, stop, history):
+    """Add the spikes of a message of `pack` to the history, which has room for them."""
+    wrap, steps = history.start.shape[1] - 1, stop - start
+    s = tiles.shape[0] * steps
+    for k in range(tiles.shape[0]):
+        tile = tiles[k]
+        if tile < 0:
+            for p in range(steps):
+                s += int64(message[k * steps + p])
+            continue
+        out = history.base[tile] + int64(history.start[tile, start & wrap])
+        for p in range(steps):
+            for _ in range(int64(message[k * steps + p])):
+                history.neuron[out] = message[s]
+                if history.plane.shape[0] > 0:
+                    history.plane[out] = uint8((start + p) & 0xFF)
+                s += 1
+                out += 1
+            history.start[tile, (start + p + 1) & wrap] = int32(out - history.base[tile])
+
+
+@njit(nogil=True, cache=True)
 def listed(history, layout, start, stop, stride, wanted):
     """Steps and gids of spikes of wanted populations, and of gids that stride divides; ordered by step, then gid."""
     wrap, most = history.start.shape[1] - 1, 0
     pure = layout.lane_population.shape[0] == 0
-    for tile in range(layout.first.shape[0]):
+    for tile in layout.own:
         for t in range(start, stop):
             most += history.start[tile, (t + 1) & wrap] - history.start[tile, t & wrap]
     step, gid = np.empty(most, np.int64), np.empty(most, np.int64)
@@ -94,7 +148,7 @@ def listed(history, layout, start, stop, stride, wanted):
     divided[::stride] = True
     n = 0
     for t in range(start, stop):
-        for tile in range(layout.first.shape[0]):
+        for tile in layout.own:
             first, base, whole = layout.first[tile], history.base[tile], pure and wanted[layout.population[tile]]
             rest = first % stride
             for s in range(history.start[tile, t & wrap], history.start[tile, (t + 1) & wrap]):
@@ -111,7 +165,7 @@ def totals(history, layout, first_gid, width, key_0, key_1, start, stop):
     wrap = history.start.shape[1] - 1
     n, digest = int64(0), uint64(0)
     emitted = np.zeros(stop - start, np.int64)
-    for tile in range(layout.first.shape[0]):
+    for tile in layout.own:
         for t in range(start, stop):
             for s in range(history.start[tile, t & wrap], history.start[tile, (t + 1) & wrap]):
                 neuron = int64(history.neuron[history.base[tile] + s])
@@ -132,7 +186,7 @@ def totals(history, layout, first_gid, width, key_0, key_1, start, stop):
 def count(history, layout, start, stop, out):
     wrap = history.start.shape[1] - 1
     mixed = layout.lane_population.shape[0] > 0
-    for tile in range(layout.first.shape[0]):
+    for tile in layout.own:
         for t in range(start, stop):
             a, b = history.start[tile, t & wrap], history.start[tile, (t + 1) & wrap]
             if not mixed:
@@ -148,7 +202,7 @@ def state_digest(fields, layout):
     """state.state_digest over the blocks of lanes, without a copy of the state."""
     bits = fields.view(np.uint32)
     digest = uint64(0)
-    for tile in range(layout.first.shape[0]):
+    for tile in layout.own:
         for neuron in range(layout.n[tile]):
             b, l = layout.block[tile] + neuron // LANES, neuron % LANES
             for field in range(6):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import int16, int64, njit, uint32, uint64
 
-from dtb.engine.backends.cpu_kernels import GOLDEN, atomic_add, barrier, hash64, kernel, update_tile
+from dtb.engine.backends.cpu_kernels import GOLDEN, atomic_add, barrier, hash64, kernel, lives_here, update_tile
 from dtb.engine.backends.cpu_rows import HALF, column_of, pair_of, target_of
 from dtb.engine.backends.cpu_vector import prefetch
 
@@ -24,8 +24,8 @@ WAITING = 256  # spikes listed before their rows are read, so that the next row 
 
 class Stored(NamedTuple):
     """start (w, 2, n + 1) int64: synapses of a neuron, by worker and kind.  offset (s,) uint32: delay · lanes + lane of
-    the target; weight (s,) int16.  autapses, lesioned (n,) uint16.  tile (w + 1,): tiles of a worker.  lanes: of all
-    tiles.  rows (2,): steps that the ring of a kind holds.
+    the target; weight (s,) int16.  autapses, lesioned (n,) uint16.  tile (w + 1,): the tiles of worker w are
+    layout.own[tile[w] : tile[w + 1]].  lanes: of all tiles here.  rows (2,): steps that the ring of a kind holds.
     """
 
     start: np.ndarray
@@ -65,6 +65,9 @@ def enumerate_rows(begin, end, rows, layout, draws, width, owner, lanes, stored,
             within = offset - rows.start[e]
             k = column_of(rows, i, e, within)
             target = target_of(rows, i, e, k, within, r)
+            tile = np.searchsorted(layout.first, target, side="right") - 1
+            if tile < 0 or owner[tile] < 0 or target - layout.first[tile] >= layout.n[tile]:
+                continue  # it lives on another rank
             if target == gid:
                 if not fill:
                     stored.autapses[gid] += 1
@@ -74,7 +77,6 @@ def enumerate_rows(begin, end, rows, layout, draws, width, owner, lanes, stored,
                     if not fill:
                         stored.lesioned[gid] += 1
                     continue
-            tile = np.searchsorted(layout.first, target, side="right") - 1
             at = owner[tile], rows.kind[i], gid
             if not fill:
                 stored.start[at[0], at[1], gid + 1] += 1
@@ -90,14 +92,17 @@ def enumerate_rows(begin, end, rows, layout, draws, width, owner, lanes, stored,
 
 
 @kernel
-def scatter(worker, begin, steps, layout, history, stored, ring_e, ring_i, tally, waiting):
+def scatter(worker, begin, steps, here, layout, history, stored, ring_e, ring_i, tally, waiting):
     """Deliver the spikes of steps begin..begin+steps-1 to this worker's sums. tally (h, 3) counts, see `Stored`.
 
-    waiting (w, 2) int64: workspace for spikes, gid and step.
+    here: those of neurons that live here, or those of all others.  waiting (w, 2) int64: workspace for spikes, gid and
+    step.
     """
     wrap = uint64(history.start.shape[1] - 1)
     n = uint64(0)
     for tile in range(uint64(layout.first.shape[0])):
+        if lives_here(layout, tile) != here:
+            continue
         base = history.base[tile]
         for t in range(begin, begin + steps):
             a = int64(history.start[tile, uint64(t) & wrap])
@@ -141,17 +146,23 @@ def add_rows(worker, n, waiting, wrap, stored, ring_e, ring_i, tally):
 
 @kernel
 def work_stored(
-    worker, workers, begin, steps, block, burst, fields, hold, ring_e, ring_i, failed, layout, history, dynamics,
-    probes, stored, tally, waiting, spare, sync,
+    worker, workers, begin, steps, news, known, block, burst, fields, hold, ring_e, ring_i, failed, layout, history,
+    dynamics, probes, stored, tally, waiting, spare, sync,
 ):  # fmt: skip
-    """What one worker does in a call: its own tiles, block after block, then everyone's spikes onto its own sums."""
+    """What one worker does in a call: its own tiles, block after block, then everyone's spikes onto its own sums.
+
+    Before, it delivers what came from other ranks: their spikes of steps news..known-1.
+    """
     excitation = ring_e.reshape(stored.rows[0], stored.lanes)
     inhibition = ring_i.reshape(stored.rows[1], stored.lanes)
     wrap = history.start.shape[1] - 1
     done, meeting = 0, 0
+    if known > news:
+        scatter(worker, news, known - news, False, layout, history, stored, ring_e, ring_i, tally, waiting)
     while done < steps:
         now, t = min(block, steps - done), begin + done
-        for tile in range(stored.tile[worker], stored.tile[worker + 1]):
+        for number in range(stored.tile[worker], stored.tile[worker + 1]):
+            tile = layout.own[number]
             at, end = layout.block[tile] * 16, layout.block[tile + 1] * 16
             bad = update_tile(
                 tile, t, done, now, fields, hold, excitation, inhibition, t % stored.rows[0], t % stored.rows[1], at,
@@ -166,7 +177,7 @@ def work_stored(
             if history.start[tile, (t + now) & wrap] + layout.n[tile] * burst > history.room[tile]:
                 atomic_add(sync.stop, int64(meeting), int64(1))
         barrier(sync, meeting, workers)
-        scatter(worker, t, now, layout, history, stored, ring_e, ring_i, tally, waiting)
+        scatter(worker, t, now, True, layout, history, stored, ring_e, ring_i, tally, waiting)
         done += now
         if sync.stop[meeting] > 0:
             break

@@ -22,9 +22,9 @@ AHEAD_BYTES = 1 << 25  # that sums kept for later may take, whatever the size of
 GROUPS_PER_WORKER = 4  # at least, so that workers end together
 
 
-def layout(network: Network, tiles: Tiles) -> Layout:
-    """Blocks of lanes of every tile, and the population of every lane where tiles are mixed."""
-    blocks = -(-tiles.n.astype(np.int64) // LANES)
+def layout(network: Network, tiles: Tiles, here: np.ndarray) -> Layout:
+    """Blocks of lanes of every tile that is here (t,) bool, and the population of every lane where tiles are mixed."""
+    blocks = -(-tiles.n.astype(np.int64) // LANES) * here
     block = np.concatenate([[0], np.cumsum(blocks)])
     lanes, base = np.zeros((0, LANES), np.uint8), np.zeros(0, np.int32)
     if not tiles.pure:
@@ -34,7 +34,7 @@ def layout(network: Network, tiles: Tiles) -> Layout:
         population = np.searchsorted(network.first_gid, gid, side="right") - 1
         base = population[:, 0].astype(np.int32)
         lanes = (population - base[:, None]).astype(np.uint8)
-    return Layout(tiles.first, tiles.n, block, tiles.population, lanes, base)
+    return Layout(tiles.first, tiles.n, block, tiles.population, lanes, base, np.flatnonzero(here))
 
 
 def draws(network: Network) -> Draws:
@@ -49,33 +49,38 @@ def draws(network: Network) -> Draws:
     return Draws._make([*padded, np.array(weights, np.int32).ravel()])
 
 
-def groups(network: Network, tiles: Tiles, planes: int, workers: int) -> np.ndarray:
-    """(g + 1,) first tiles of groups: one region each, cut where sums would outgrow the cache or workers run dry."""
-    limit = max(LANES, min(GROUP_NEURONS // planes, -(-network.n_neurons // (GROUPS_PER_WORKER * workers))))
-    region = network.population_region[tiles.population]
-    cuts, size = [0], 0
-    for t, n in enumerate(tiles.n):
-        if t and (region[t] != region[t - 1] or size + n > limit):
-            cuts.append(t)
+def groups(network: Network, tiles: Tiles, own: np.ndarray, planes: int, workers: int) -> np.ndarray:
+    """(g, 2) tiles of groups: of one region and of those that are here, one after the other.
+
+    Cut where sums would outgrow the cache or workers run dry. The first tile of each, and one past its last.
+    """
+    n, region = tiles.n[own].tolist(), network.population_region[tiles.population[own]].tolist()
+    limit = max(LANES, min(GROUP_NEURONS // planes, -(-sum(n) // (GROUPS_PER_WORKER * workers))))
+    cuts, size = [], 0
+    for k, t in enumerate(own.tolist()):
+        if not k or t != own[k - 1] + 1 or region[k] != region[k - 1] or size + n[k] > limit:
+            cuts.append([t, t])
             size = 0
-        size += int(n)
-    return np.array([*cuts, len(tiles.n)], np.int64)
+        cuts[-1][1] = t + 1
+        size += n[k]
+    return np.array(cuts, np.int64).reshape(-1, 2)
 
 
-def rows_ahead(network: Network, dt: float, block: int) -> int:
+def rows_ahead(network: Network, neurons: int, dt: float, block: int) -> int:
     """Steps for which entries with long delays deliver at once; 0: none, all deliver block by block.
 
     In small networks a handful of spikes arrives from a region in a step, and looking them up costs more than their
-    synapses. Delays of several blocks allow several blocks at once, at the price of a sum per neuron and step.
+    synapses. Delays of several blocks allow several blocks at once, at the price of a sum per neuron that is here, of
+    which there are `neurons`, and step.
     """
     delays = [delay_steps(network, p, dt).ravel() for p in network.projections if p.kind == "excitatory"]
     delay = np.concatenate([*delays, np.zeros(0, np.int64)])
     spikes = network.n_neurons / len(network.regions) * EXPECTED_HZ / 1000 * dt * block
-    allowed = AHEAD_BYTES // (4 * block * network.n_neurons), int(delay.max(initial=0)) // block, 255 // block
+    allowed = AHEAD_BYTES // (4 * block * neurons), int(delay.max(initial=0)) // block, 255 // block
     most = min(round(RUN / spikes), *allowed)
     blocks = np.arange(1, max(most, 1) + 1)
     visits = np.array([np.where(delay >= k * block, 1 / k, 1.0).sum() for k in blocks])
-    best = int(np.argmin(visits * VISIT_NS + (blocks > 1) * (SUM_NS * block * network.n_neurons)))
+    best = int(np.argmin(visits * VISIT_NS + (blocks > 1) * (SUM_NS * block * neurons)))
     return int(blocks[best]) * block if best else 0
 
 
@@ -83,10 +88,10 @@ def dense(
     network: Network, tiles: Tiles, home: Layout, dt: float, cuts: np.ndarray, rows: int, workers: int, lesions=None
 ) -> Dense:
     """Entries and segments of every group; see `cpu_dense.Dense`. rows: steps that sums may reach ahead."""
-    middles = (home.block[cuts[:-1]] + home.block[cuts[1:]]) / 2
+    middles = home.block[cuts].mean(axis=1)
     share = np.searchsorted(middles, np.arange(workers + 1) * home.block[-1] / workers).astype(np.int64)
     if not network.projections:
-        none, nobody = np.zeros(len(cuts), np.int64), np.zeros(0, np.int64)
+        none, nobody = np.zeros(len(cuts) + 1, np.int64), np.zeros(0, np.int64)
         return Dense(share, cuts, none, none, nobody, np.zeros(0, ENTRY), np.zeros(0, SEGMENT), np.zeros(0, CUT))
     parts = _parts(network, tiles, home, cuts)
     begin = synapses.offsets(network)
@@ -117,7 +122,7 @@ def dense(
     entries["way"] = np.where(plain, np.where(wide, BY_SPIKE, BY_STRATUM), BY_DRAW)
     segments, bounds = (_records(flat, kind) for kind in (SEGMENT, CUT))
     later = later[order][first]
-    reached = np.searchsorted(flat["group"][first], np.arange(len(cuts))).astype(np.int64)
+    reached = np.searchsorted(flat["group"][first], np.arange(len(cuts) + 1)).astype(np.int64)
     middle = reached[:-1] + np.add.reduceat(np.append(~later, False), reached)[:-1] * (np.diff(reached) > 0)
     return Dense(share, cuts, reached, middle, pool_tile, entries, segments, bounds)
 
@@ -131,18 +136,19 @@ def _records(columns: dict[str, np.ndarray], kind: np.dtype) -> np.ndarray:
 
 def _parts(network: Network, tiles: Tiles, home: Layout, cuts: np.ndarray) -> dict[str, np.ndarray]:
     """Runs of one population within one group, in the order of populations."""
-    group = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
-    new = np.ones(len(tiles.n), bool)
-    new[1:] = (tiles.population[1:] != tiles.population[:-1]) | (group[1:] != group[:-1])
-    first = np.flatnonzero(new)
-    last = np.concatenate([first[1:], [len(tiles.n)]]) - 1
-    population = tiles.population[first]
+    own = home.own
+    group = np.repeat(np.arange(len(cuts)), cuts[:, 1] - cuts[:, 0])
+    new = np.ones(len(own), bool)
+    new[1:] = (tiles.population[own[1:]] != tiles.population[own[:-1]]) | (group[1:] != group[:-1])
+    begin = np.flatnonzero(new)
+    first, last = own[begin], own[np.concatenate([begin[1:], [len(own)]]) - 1]
+    group, population = group[begin], tiles.population[first]
     start = network.first_gid[population]
     low = tiles.first[first] - start
-    at = (home.block[first] - home.block[cuts[group[first]]]) * LANES
+    at = (home.block[first] - home.block[cuts[group, 0]]) * LANES
     return {
         "population": population,
-        "group": group[first],
+        "group": group,
         "first": low,
         "last": tiles.first[last] + tiles.n[last] - start,
         "at": at - low,  # column of target 0 of the population, were it all in the group

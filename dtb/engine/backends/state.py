@@ -87,6 +87,28 @@ class Backend(Protocol):
     def state_digest(self, state: Any) -> int: ...
 
 
+class RankBackend(Backend, Protocol):
+    """A backend that can hold the tiles of one rank of many."""
+
+    block: int
+    burst: int
+
+    def prepare(self, state: Any, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray) -> Any:
+        """What `go` needs for as many steps or fewer: begin, steps, probes.out as `advance` returns it."""
+
+    def go(self, state: Any, prepared: Any, stop: int, epoch: int | None = None) -> int:
+        """Run up to step `stop`, or fewer; return how many. epoch: steps that spikes of other ranks take at least."""
+
+    def outgoing(self, state: Any, tiles: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """The spikes of some tiles in steps start..stop-1, as uint16."""
+
+    def incoming(self, state: Any, tiles: np.ndarray, start: int, stop: int, message: np.ndarray) -> None:
+        """Take in such a message; of tiles that are -1 nothing."""
+
+    def learn(self, state: Any, stop: int) -> None:
+        """All spikes of other ranks before step `stop` were taken in."""
+
+
 def initial(network: Network, seed: int, reset, threshold, control: Control, gids: np.ndarray, population: np.ndarray):
     """(g, 6) float32: fields of neurons at step 0.
 
