@@ -12,6 +12,7 @@ import numpy as np
 from dtb.engine.backends.state import Counters
 from dtb.engine.checkpoint_file import PIECE, Checkpoint, Part, add_spikes, seal, writing
 from dtb.engine.constants import Constants, Control
+from dtb.engine.statistics import Position
 from dtb.network.network import Network
 from dtb.network.synapses import weight_table
 
@@ -115,7 +116,8 @@ def restore(simulation: Simulation, saved: Checkpoint, recording: Recording | No
     if recording is not None:
         if "recording" not in saved.about:
             raise ValueError(f"checkpoint '{saved.path}' was made without a recording. Begin a new recording.")
-        recording.resume(simulation.network, simulation.dt, saved.about["recording"], saved.arrays("recording."))
+        position = Position(saved.arrays("recording."), saved.about["recording"])
+        recording.resume(simulation.network, simulation.dt, position)
     backend.constants = constants
     simulation.go_on(state, control, emitted, (saved.about["recent_steps"], recent), saved.about["counters"])
 
