@@ -76,8 +76,8 @@ class Part:
     def _write(self, section: dict, arrays: tuple[np.ndarray, ...]) -> None:
         checksum = 0
         for array in arrays:
-            left = memoryview(array.reshape(-1).view(np.uint8))
-            checksum = google_crc32c.extend(checksum, left.obj)
+            flat = array.reshape(-1).view(np.uint8)
+            checksum, left = google_crc32c.extend(checksum, flat), flat.data
             while left:
                 left = left[self._file.write(left) :]
         section["crc32c"] = checksum

@@ -175,7 +175,8 @@ class Stream:
         self.n_held = self.n_flushed = self.written % rows_per_chunk
         self.begin = self.written - self.n_held  # row number of the first row held; a multiple of rows_per_chunk
         self.held: dict[str, list[np.ndarray]] = {
-            name: [np.asarray(array[self.begin : self.written])] if self.n_held else [] for name, array in arrays.items()
+            name: [np.asarray(array[self.begin : self.written])] if self.n_held else []
+            for name, array in arrays.items()
         }
 
     def append(self, rows: dict[str, np.ndarray]) -> bool:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from dtb.engine.checkpoint_file import Piece
-
 from dtb.engine.constants import Constants, Control
 from dtb.network import rng
 from dtb.network.network import Network
