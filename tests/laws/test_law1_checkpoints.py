@@ -38,20 +38,20 @@ def told(simulation: Simulation) -> tuple:
     return simulation.spike_digest, simulation.state_digest, *counts
 
 
-@pytest.mark.parametrize("make", [regional, tiny_populations], ids=["large", "tiny"])
-@pytest.mark.parametrize("dt", [1.0, 0.3])
+@pytest.mark.parametrize(("make", "dt"), [(regional, 1.0), (regional, 0.3), (tiny_populations, 1.0)])
 def test_every_way_goes_on_from_every_other(make, dt: float, tmp_path: Path) -> None:
     """Counters included: what is counted as it is sent in one way is counted as it arrives in another."""
     network = make(delay_classes=(1.0, 1.5, 2.1))
-    cut = lesion_tracts(network, {(f"R{r}", "R0"): 0.5 for r in range(1, 4)})
+    cut = lesion_tracts(network, {(f"R{r}", "R0"): 0.5 for r in range(1, len(network.regions))})
     whole = Simulation(network, seed=5, dt=dt, lesions=cut, **WAYS[0])
-    whole.run(50 * dt)
-    assert whole.spikes > 50 and whole.lesioned > 0
-    for number, (before, after) in enumerate(itertools.product(WAYS, WAYS)):
+    whole.run(100 * dt)
+    assert whole.spikes > 50 and whole.synaptic_events > 0 and whole.lesioned > 0
+    pairs = list(itertools.product(WAYS, WAYS))
+    for number, (before, after) in enumerate(pairs[:: 1 if dt == 1 else 3]):
         first, second = (Simulation(network, seed=5, dt=dt, lesions=cut, **way) for way in (before, after))
-        first.run((15 + number) * dt)
+        first.run((15 + 3 * number) * dt)
         second.restore(first.save(tmp_path))
-        second.run((35 - number) * dt)
+        second.run((85 - 3 * number) * dt)
         assert told(second) == told(whole), (before, after)
 
 
