@@ -1,4 +1,4 @@
-"""k. Checkpoints: bandwidth against a plain sequential write of the same bytes with fsync, and size against the state."""
+"""k. Checkpoints: bandwidth against a plain write of the same bytes with fsync, and size against the state."""
 
 from __future__ import annotations
 
