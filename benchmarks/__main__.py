@@ -21,6 +21,7 @@ SUBJECTS = {
     "e": "voxel",
     "f": "startup",
     "g": "firstrun",
+    "k": "checkpoint",
     "r": "recording",
 }
 

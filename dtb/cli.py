@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cluster.mpi import MPIComm
 
 OK, FAILED, USAGE, INVALID, RESOURCES, INTERRUPTED = 0, 1, 2, 3, 4, 130
+CHECKPOINTED = 75  # EX_TEMPFAIL: saved, and to be started again with --resume
 LINE_EVERY = 10.0  # s between progress lines where there is no terminal
 
 app = typer.Typer(
@@ -54,7 +55,7 @@ def run(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Run folder; runs/NAME of the config if not given.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint (not yet there).")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, or begin.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier run.")] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="TABLE.key=value", help="Override one value of the config.")
@@ -63,8 +64,8 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Simulate a brain, record it, make its BOLD, and sum it up."""
-    if resume:
-        refuse("--resume needs checkpoints, which this version does not write yet. Run again with --force.", USAGE)
+    if resume and force:
+        refuse("--resume goes on with a run, --force replaces it. Give one of them.", USAGE)
     comm = ranks(debug)
     first = comm is None or comm.rank == 0
     with reported(debug, comm):
@@ -74,14 +75,16 @@ def run(
         if comm is not None and settings.MPIComm is not None:
             comm.use(**settings.MPIComm.keywords())
         folder = out if out is not None else Path("runs") / config.stem
-        if settings.run.checkpoint_every is not None and first:
-            say(f"checkpoint_every = {settings.run.checkpoint_every:g}: no checkpoints yet; what is recorded is kept.")
         if first:
             say("building the network" if comm is None else f"building the network on {comm.size} ranks")
-        from dtb.run import run_config
+        from dtb.run import Checkpointed, run_config
 
-        with progress_bar(settings.Simulation.dt, first) as progress:
-            summary = run_config(settings, folder, force, progress, report, comm)
+        try:
+            with progress_bar(settings.Simulation.dt, first) as progress:
+                summary = run_config(settings, folder, force, progress, report, comm, resume, say)
+        except Checkpointed as stopped:
+            say(str(stopped))
+            raise typer.Exit(CHECKPOINTED) from None
         if summary is None:  # rank 0 has it
             return
         print(summary)
@@ -90,7 +93,10 @@ def run(
             print(f"  {'look at':<26}{folder / 'report.html'}")
         print(f'  {"open it with":<26}xarray.open_zarr("{folder / "recording.zarr"}", consolidated=False)')
         if summary.status == "interrupted":
-            raise typer.Exit(INTERRUPTED)
+            if summary.checkpoint_s is None:
+                raise typer.Exit(INTERRUPTED)
+            print(f"  {'go on with':<26}dtb run {config} --resume -o {folder}")
+            raise typer.Exit(CHECKPOINTED)
 
 
 @app.command("report")
@@ -233,6 +239,7 @@ def describe_config(file: Path) -> str:
 def describe_run(folder: Path) -> str:
     import json
 
+    from dtb.run_checkpoints import describe_checkpoint
     from dtb.summary import Summary
 
     if not (folder / "config.toml").is_file():
@@ -241,6 +248,8 @@ def describe_run(folder: Path) -> str:
         str(f.relative_to(folder)) for f in (*folder.glob("*"), *folder.glob("bold/**/*.*")) if f.name != "bold"
     )
     tail = f"  {'files':<26}{', '.join(files)}"
+    if (saved := describe_checkpoint(folder)) is not None:
+        tail = f"  {'checkpoint':<26}{saved}\n{tail}"
     try:
         content = json.loads((folder / "summary.json").read_bytes())
     except FileNotFoundError:
@@ -342,10 +351,13 @@ def progress_bar(dt: float, shown: bool = True) -> Iterator[Callable[[int, int],
     columns = (BarColumn(), TextColumn("{task.description}"), TextColumn("left"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("")
-        begun = time.monotonic()
+        first, begun = 0, time.monotonic()
 
         def progress(done: int, total: int) -> None:
-            rate = pace(done * dt, time.monotonic() - begun)
+            nonlocal first, begun
+            if bar.tasks[task].total != total:
+                first, begun = done, time.monotonic()
+            rate = pace((done - first) * dt, time.monotonic() - begun)
             bar.update(task, completed=done, total=total, description=f"{done * dt / 1000:.1f} s simulated, {rate}")
 
         yield progress
@@ -357,14 +369,17 @@ class ProgressLines:
     def __init__(self, dt: float) -> None:
         self.dt = dt
         self.begun = self.last = time.monotonic()
+        self.first: int | None = None  # step from which a run goes on
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
+        if self.first is None:
+            self.first, self.begun = done, now
         if now - self.last < LINE_EVERY:
             return
         self.last = now
-        left = (now - self.begun) / max(done, 1) * (total - done)
-        rate = pace(done * self.dt, now - self.begun)
+        left = (now - self.begun) / max(done - self.first, 1) * (total - done)
+        rate = pace((done - self.first) * self.dt, now - self.begun)
         say(f"{done * self.dt / 1000:.1f} of {total * self.dt / 1000:g} s simulated, {rate}, {left:,.0f} s left")
 
 

@@ -89,8 +89,8 @@ class RunTable(Table):
     """How long a run lasts."""
 
     duration: Positive = Field(description="biological time [ms]")
-    checkpoint_every: Positive | None = Field(
-        default=None, description="wall time between checkpoints [s]; accepted, but this version writes none"
+    checkpoint_every: Positive = Field(
+        default=600.0, description="wall time between checkpoints [s]: what a crash can cost"
     )
 
 

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +16,7 @@ import numpy as np
 
 from dtb.brain import Brain, default_brain
 from dtb.config import Config
+from dtb.engine.checkpoint_file import generations
 from dtb.engine.comm import Communicator, LocalComm
 from dtb.engine.ranks import agree
 from dtb.engine.recording import Recording
@@ -33,6 +32,18 @@ from dtb.observe.balloon import Balloon
 from dtb.observe.bids import write_bold
 from dtb.observe.measures import fc_correlation, functional_connectivity
 from dtb.report import warm_up
+from dtb.run_checkpoints import (
+    FOLDER,
+    Checkpointed,
+    Keeper,
+    alone,
+    begun,
+    check_same_run,
+    clear_checkpoints,
+    find_checkpoint,
+    finished,
+    simulate,
+)
 from dtb.summary import Summary, peak_rss_bytes, processor, versions
 
 OWN = (  # what a run folder holds
@@ -43,7 +54,9 @@ OWN = (  # what a run folder holds
     "recording.zarr",
     "spikes.h5",
     "bold",
+    FOLDER,
 )
+RESULTS = ("summary.json", "report.html", "spikes.h5", "bold")  # of a run that was interrupted: made anew at its end
 BASE_BYTES = 400 * 2**20  # Python, numba, buffers of the recording
 NEURON_BYTES = 40  # state, spike lists, synaptic sums; law 3 allows 36 on a device
 SMALL_NEURON_BYTES = 48  # where populations are small, parameters are looked up by blocks of lanes
@@ -60,6 +73,8 @@ def run_config(
     progress: Callable[[int, int], None] | None = None,
     report: bool = True,
     comm: Communicator | None = None,
+    resume: bool = False,
+    tell: Callable[[str], object] = lambda text: None,
 ) -> Summary | None:
     """Simulate, record, make BOLD, compare with the person's recording; leave a run folder and return its summary.
 
@@ -67,12 +82,22 @@ def run_config(
     ----------
     config : Config
     out : path
-        A folder that does not exist yet, unless `force`, which replaces an earlier run.
+        A folder that does not exist yet, unless `force`, which replaces an earlier run, or `resume`.
     progress : function of (steps done, steps in total)
     report : bool
         Whether report.html is made, too; `dtb report` makes it later.
     comm : Communicator or None
         Between ranks, which all call this. Rank 0 writes and returns the summary, the others return None.
+    resume : bool
+        Go on from the last good checkpoint in `out`, or begin where there is none. Backend, threads, storage and tile
+        size may be others than before. On one rank only, so far.
+    tell : function of str
+        Is told from where a run goes on.
+
+    Raises
+    ------
+    Checkpointed
+        If the run was stopped by SIGTERM or SIGUSR2, or shortly before its Slurm job ends: its state is kept.
 
     Examples
     --------
@@ -80,7 +105,9 @@ def run_config(
     >>> summary = run_config(load_config("configs/toy.toml"), "runs/toy")                    # doctest: +SKIP
     """
     out, comm = Path(out), comm or LocalComm()
-    on_first_rank(comm, lambda: check_folder(out, force))
+    if resume and comm.size > 1:
+        raise ValueError(f"--resume goes on on one rank in this version, not on {comm.size}.")
+    on_first_rank(comm, lambda: check_folder(out, force, resume))
     check_config(config)
     if report and comm.rank == 0:
         warm_up()
@@ -88,6 +115,13 @@ def run_config(
     clock = Clock()
     brain = load_brain(config)
     clock.lap("brain")
+    saved = None
+    if resume and begun(out):
+        check_same_run(out, portable(config, brain))
+        if (text := finished(out)) is not None:
+            tell(f"the run in '{out}' is complete")
+            return complete(out, Summary.model_validate_json(text), brain, report)
+        saved = find_checkpoint(out, tell)
     network = build_network(brain, **config.build_network.keywords())
     check_memory(network, config, comm)
     clock.lap("network")
@@ -96,20 +130,35 @@ def run_config(
     simulation = Simulation(network, **config.Simulation.keywords(), comm=comm)
     clock.lap("compile")
     if comm.rank != 0:
-        simulate(simulation, recording, config.run.duration, None)
+        keeper = Keeper(simulation, recording, out, config.run.checkpoint_every, None)
+        simulate(simulation, recording, config.run.duration, keeper, None)
         measure(simulation)
         return None
-    with private(config.brain != "default"), whole_or_none(out, recording):  # nothing was written until here
-        prepare_folder(out)
+    with private(config.brain != "default"), whole_or_none(out, recording, saved is not None):
+        if saved is None:  # nothing was written until here
+            prepare_folder(out)
+            write_file(out / "provenance.json", provenance(brain, network, config))
+        else:
+            simulation.restore(saved.path, recording)
+            clear_folder(out, RESULTS)
         write_file(out / "config.toml", portable(config, brain).to_toml())
-        write_file(out / "provenance.json", provenance(brain, network, config))
-        status = simulate(simulation, recording, config.run.duration, progress)
+        clock.lap("restore")
+        keeper = Keeper(simulation, recording, out, config.run.checkpoint_every, saved)
+        status = simulate(simulation, recording, config.run.duration, keeper, progress)
+        if status == "checkpointed":
+            done = f"{simulation.step * simulation.dt / 1000:g} of {config.run.duration / 1000:g} s"
+            raise Checkpointed(f"stopped and saved at {done}: go on with --resume -o {out}")
         clock.lap("run")
+        clock.seconds["run"] += keeper.earlier_s
         measured = measure(simulation)
         scans, used, fc = observe(config, brain, recording, out)
         clock.lap("bold")
         summary = summarise(config, simulation, recording, clock, status, (scans, used, fc), measured)
+        if status == "interrupted" and keeper.step == simulation.step:
+            summary = summary.model_copy(update={"checkpoint_s": summary.biological_s})
         write_file(out / "summary.json", summary.model_dump_json(indent=2) + "\n")
+        if status == "complete":
+            clear_checkpoints(out)
         if report:  # of the finished folder: if drawing fails, the run is there all the same
             from dtb.report.run import make_report  # here, because it reads runs, and because drawing is heavy
 
@@ -118,6 +167,16 @@ def run_config(
             phases = summary.phases | {"report": clock.seconds["report"]}
             summary = summary.model_copy(update={"phases": phases})
             write_file(out / "summary.json", summary.model_dump_json(indent=2) + "\n")
+    return summary
+
+
+def complete(out: Path, summary: Summary, brain: Brain, report: bool) -> Summary:
+    """A run that had nothing left to do, but perhaps its page."""
+    clear_checkpoints(out)
+    if report and not (out / "report.html").exists():
+        from dtb.report.run import make_report  # here, as above
+
+        make_report(out, brain)
     return summary
 
 
@@ -132,19 +191,6 @@ class Clock:
         now = time.perf_counter()
         self.seconds[name] = now - self._since
         self._since = now
-
-
-def simulate(simulation: Simulation, recording: Recording, duration: float, progress) -> str:
-    """Run to the end, or until the user interrupts; the recording holds everything done either way."""
-    status = "complete"
-    try:
-        with interrupted_between_chunks(progress, simulation.comm) as between_chunks:
-            simulation.run(duration, recording=recording, progress=between_chunks)
-    except KeyboardInterrupt:
-        status = "interrupted"
-    finally:
-        recording.close()
-    return status
 
 
 def on_first_rank(comm: Communicator, work: Callable[[], None]) -> None:
@@ -170,46 +216,22 @@ def measure(simulation: Simulation) -> dict:
     }
 
 
-@contextmanager
-def interrupted_between_chunks(progress, comm: Communicator) -> Iterator[Callable[[int, int], None]]:
-    """Hold back Ctrl-C until a chunk is recorded, so that state and recording agree; a second one acts at once.
-
-    On many ranks all stop after the same chunk, whichever was asked first.
-    """
-    asked: list[int] = []
-
-    def remember(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        asked.append(number)
-
-    def between_chunks(done: int, total: int) -> None:
-        if progress is not None:
-            progress(done, total)
-        if comm.sum(np.array([len(asked)]))[0]:
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # only there can a signal be handled
-        yield between_chunks
-        return
-    before = signal.signal(signal.SIGINT, remember)
-    try:
-        yield between_chunks
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 # folders and memory --------------------------------------------------------------------------------------------
 
 
-def check_folder(out: Path, force: bool) -> None:
-    """Refuse to write where nothing can be made, over anything, or with `force` over anything but a run."""
+def check_folder(out: Path, force: bool, resume: bool = False) -> None:
+    """Refuse to write where nothing can be made, over anything, or with `force` or `resume` over anything but a run."""
     place = next(parent for parent in (out, *out.absolute().parents) if parent.exists() or parent.is_symlink())
     if place != out and not place.is_dir():
         raise FileExistsError(f"'{place}' is not a folder, so '{out}' cannot be made in it. Choose another with -o.")
-    if place.is_dir() and (place != out or force) and not os.access(place, os.W_OK | os.X_OK):
+    if place.is_dir() and (place != out or force or resume) and not os.access(place, os.W_OK | os.X_OK):
         raise PermissionError(f"no permission to write into '{place}'. Choose another folder with -o, or chmod u+w it.")
     if place != out:
         return
+    if resume:
+        if begun(out) or (out.is_dir() and all(f.name in OWN or f.name.startswith(".") for f in out.iterdir())):
+            return  # in the second case a run was killed as it began
+        raise FileExistsError(f"'{out}' is not a run folder, so --resume cannot go on in it. Choose another with -o.")
     if not force:
         raise FileExistsError(f"'{out}' exists. Choose another folder with -o, or replace the run in it with --force.")
     if not (out.is_dir() and (out / "config.toml").is_file()):
@@ -249,31 +271,35 @@ def load_brain(config: Config) -> Brain:
 
 
 @contextmanager
-def whole_or_none(out: Path, recording: Recording) -> Iterator[None]:
+def whole_or_none(out: Path, recording: Recording, going_on: bool) -> Iterator[None]:
     """Where a run fails before anything was recorded, leave the disk as it was; later, keep it and say so."""
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    try:
-        yield
-    except BaseException as error:
-        if recording.written:
-            error.add_note(f"What was recorded until then is kept: '{out / 'recording.zarr'}'.")
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out):  # before anything in it is touched
+        try:
+            yield
+        except Checkpointed:
             raise
-        if out.is_dir():
+        except BaseException as error:
+            if going_on:
+                raise
+            if recording.written or generations(out / FOLDER):
+                error.add_note(f"What was recorded until then is kept: '{out / 'recording.zarr'}'.")
+                raise
             clear_folder(out)
-        for folder in made:
-            with suppress(OSError):  # somebody else may have put something there
-                folder.rmdir()
-        raise
+            for folder in made:
+                with suppress(OSError):  # somebody else may have put something there
+                    folder.rmdir()
+            raise
 
 
 def prepare_folder(out: Path) -> None:
     """An empty run folder; of an earlier run, only what a run writes is removed."""
-    out.mkdir(parents=True, exist_ok=True)
     clear_folder(out)
 
 
-def clear_folder(out: Path) -> None:
-    for name in reversed(OWN):  # config.toml last, so that a removal that was cut short can be taken up
+def clear_folder(out: Path, names: tuple[str, ...] = OWN) -> None:
+    for name in reversed(names):  # config.toml last, so that a removal that was cut short can be taken up
         place = out / name
         if place.is_dir():
             shutil.rmtree(place)

@@ -83,6 +83,9 @@ class Summary(BaseModel):
     fc_correlation: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         description="functional connectivity, simulated against recorded: not a fit. Null if there are too few scans"
     )
+    checkpoint_s: Amount | None = Field(
+        default=None, description="simulated time from which an interrupted run goes on; null if it cannot"
+    )
     phases: dict[str, Amount] = Field(description="wall time [s] by what was done")
     versions: dict[str, str]
 

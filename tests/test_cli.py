@@ -20,7 +20,10 @@ import dtb.cli
 import dtb.schemas
 from dtb.brain_file import digest
 from dtb.cli import app
+from dtb.config import load_config
 from dtb.engine.recording import Recording
+from dtb.run import run_config
+from dtb.run_checkpoints import Checkpointed, alone
 
 REPOSITORY = Path(__file__).parents[1]
 TOY = """
@@ -157,19 +160,97 @@ def test_ctrl_c_keeps_what_was_recorded(config, tmp_path):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     printed, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    assert process.returncode == 75, errors  # saved, so that it can go on
     summary = json.loads((out / "summary.json").read_text())
     assert summary["status"] == "interrupted" and "Run interrupted" in printed
     assert "This run was stopped by the user after" in (out / "report.html").read_text()
+    assert summary["checkpoint_s"] == summary["biological_s"] and "--resume" in printed
+    assert f"at {summary['biological_s']:g} s" in invoke("show", out).stdout
     assert len(Recording.open(out / "recording.zarr").region_rate) == round(summary["biological_s"] * 1000) > 0
 
 
-def test_checkpoints_that_do_not_exist_yet_are_not_promised(config, tmp_path):
-    result = invoke("run", config, "-o", tmp_path / "run", "--resume")
-    assert result.exit_code == 2 and "checkpoints" in result.stderr
-    few = ("--no-report", "--set", "run.checkpoint_every=60", "--set", "run.duration=10")
+def stopped_at(step, number):
+    """Progress that sends a signal to this process when a run has come so far."""
+
+    def progress(done, total):
+        if done >= step and not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+
+    sent: list[int] = []
+    return progress
+
+
+SAME = {  # of a summary, whatever way a run came to its end
+    "spike_digest", "state_digest", "spikes", "synaptic_events", "autapses_dropped", "isi_cv", "synchrony", "rate_hz",
+    "mean_rate_hz", "slowest_population", "fastest_population", "scans", "biological_s", "status", "network_hash",
+}  # fmt: skip
+
+
+def test_a_run_goes_on_after_every_signal_as_if_there_had_been_none(config, tmp_path):
+    """SIGTERM and SIGUSR2 leave a checkpoint, SIGINT results besides; in the end the folders hold the same bytes."""
+    settings = load_config(config, ["run.duration=4000", "Recording.bin=2.0", "Balloon.tr_s=0.07"])
+    whole = run_config(settings, tmp_path / "whole", report=False)
+    out, told = tmp_path / "run", []
+    for resume, step, number in ((False, 100, signal.SIGTERM), (True, 1200, signal.SIGUSR2)):
+        with pytest.raises(Checkpointed, match="go on with --resume"):
+            run_config(settings, out, False, stopped_at(step, number), False, resume, told.append)
+        assert not (out / "summary.json").exists()
+        shown = invoke("show", out).stdout
+        assert "Run unfinished" in shown and "go on with --resume" in shown
+    other = load_config(config, ["run.duration=4000", "Recording.bin=2.0", "Balloon.tr_s=0.07", "Simulation.threads=2"])
+    summary = run_config(other, out, False, stopped_at(2500, signal.SIGINT), False, True, told.append)
+    assert summary.status == "interrupted" and summary.checkpoint_s == summary.biological_s < 4
+    assert (out / "spikes.h5").exists()
+    third = load_config(
+        config,
+        ["run.duration=4000", "Recording.bin=2.0", "Balloon.tr_s=0.07", "Simulation.synapses='procedural'"],
+    )
+    summary = run_config(third, out, report=False, resume=True, tell=told.append)
+    assert [text.startswith("going on from the checkpoint at ") for text in told] == [True] * 3
+    assert summary.wall_s > summary.phases["run.advance"] > 0 and summary.checkpoint_s is None
+    for name in SAME:
+        assert getattr(summary, name, None) == getattr(whole, name, None), name
+    one, other = (
+        {f.relative_to(folder): f.read_bytes() for f in folder.rglob("*") if f.is_file() and f.suffix != ".h5"}
+        for folder in (out, tmp_path / "whole")
+    )
+    for files in (one, other):  # when and with how many threads, which differ
+        for name in ("summary.json", "provenance.json", "config.toml"):
+            del files[Path(name)]
+    assert one == other and len(one) > 20
+    with h5py.File(out / "spikes.h5") as a, h5py.File(tmp_path / "whole" / "spikes.h5") as b:
+        for name in ("timestamps", "node_ids"):
+            path = next(iter(a["spikes"])) + "/" + name
+            assert np.array_equal(a["spikes"][path], b["spikes"][path])
+
+
+def test_a_complete_run_is_not_run_again_by_resume(finished, config):
+    folder, _ = finished
+    before = (folder / "summary.json").read_bytes()
+    result = invoke("run", config, "-o", folder, "--resume", "--no-report")
+    assert result.exit_code == 0 and "is complete" in result.stderr and "Run complete" in result.stdout
+    assert (folder / "summary.json").read_bytes() == before
+
+
+def test_resume_begins_where_there_is_nothing_to_go_on_from(config, tmp_path):
+    few = ("--no-report", "--set", "run.duration=10", "--resume")
+    assert invoke("run", config, "-o", tmp_path / "run", *few).exit_code == 0
+    (tmp_path / "killed").mkdir()
+    assert invoke("run", config, "-o", tmp_path / "killed", *few).exit_code == 0
+    (tmp_path / "run" / "summary.json").unlink()
     result = invoke("run", config, "-o", tmp_path / "run", *few)
-    assert result.exit_code == 0 and "no checkpoints yet" in result.stderr
+    assert result.exit_code == 0 and "no checkpoint in" in result.stderr and "beginning again" in result.stderr
+
+
+def test_two_processes_do_not_run_in_one_folder(config, tmp_path):
+    few = ("--no-report", "--set", "run.duration=10")
+    out = tmp_path / "run"
+    assert invoke("run", config, "-o", out, *few).exit_code == 0
+    with alone(out):
+        result = invoke("run", config, "-o", out, *few, "--force")
+    assert result.exit_code == 2 and "another process is running in" in result.stderr
+    assert (out / "summary.json").exists()
 
 
 # refusals ------------------------------------------------------------------------------------------------------

@@ -19,9 +19,11 @@ from tests.faults import (
     OVERRIDES,
     TOY,
     attribute,
+    bit_flipped,
     command,
     edited,
     permissions_hold,
+    truncated,
     without_privileges,
 )
 
@@ -99,8 +101,94 @@ def test_synapses_that_do_not_fit_the_memory_are_refused(folder):
     refused(folder, "run", "c.toml", "-o", "out", *options, code=4, says=says)
 
 
-def test_resuming_without_checkpoints_is_refused(folder):
-    refused(folder, "run", "c.toml", "-o", "out", "--resume", code=2, says=("--resume needs checkpoints", "--force"))
+def saved_run(folder, *options):
+    """A run in 'out' that stopped before its job ended; Slurm's time says that this is now."""
+    few = ("--set", "run.duration=5000", "--set", "run.checkpoint_every=0.001")
+    environment = {"SLURM_JOB_END_TIME": "1"}
+    done = command("run", "c.toml", "-o", "out", *few, *options, folder=folder, environment=environment)
+    assert done.returncode == 75, done.stderr
+    assert "go on with --resume" in done.stderr and "Traceback" not in done.stderr
+    return few
+
+
+def test_resuming_and_replacing_at_once_is_refused(folder):
+    refused(folder, "run", "c.toml", "-o", "out", "--resume", "--force", code=2, says=("--resume", "--force", "one of"))
+
+
+def test_resuming_in_a_folder_that_is_no_run_is_refused(folder):
+    (folder / "out").mkdir()
+    (folder / "out" / "notes.txt").write_text("mine")
+    says = ("'out' is not a run folder", "--resume", "Choose another")
+    refused(folder, "run", "c.toml", "-o", "out", "--resume", code=2, says=says)
+
+
+def test_resuming_with_another_config_is_refused(folder):
+    few = saved_run(folder)
+    for key, was, now in (("build_network.in_degree", "30.0", "31.0"), ("Recording.bin", "1.0", "2.0")):
+        table, _, name = key.partition(".")
+        says = (f"[{table}] {name} = {was}, here it is {now}", "the same config", "-o")
+        refused(folder, "run", "c.toml", "-o", "out", "--resume", *few, "--set", f"{key}={now}", code=3, says=says)
+
+
+def test_resuming_from_a_checkpoint_of_another_network_is_refused(folder):
+    few = saved_run(folder)
+    shutil.move(folder / "out", folder / "other")
+    again = saved_run(folder, "--set", "build_network.seed=2")
+    shutil.rmtree(folder / "out" / "checkpoints")
+    shutil.move(folder / "other" / "checkpoints", folder / "out")
+    says = ("is of another network", "run anew")
+    options = (*again, "--set", "build_network.seed=2")
+    refused(folder, "run", "c.toml", "-o", "out", "--resume", *options, code=3, says=says)
+    assert few == again
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(folder):
+    """Stopped twice, at the first chunk each time, so that there are two; when both are damaged, both are named."""
+    few = saved_run(folder)
+    done = command(
+        "run", "c.toml", "-o", "out", "--resume", *few, folder=folder, environment={"SLURM_JOB_END_TIME": "1"}
+    )  # fmt: skip
+    older, newer = sorted((folder / "out" / "checkpoints").iterdir())
+    assert done.returncode == 75 and f"checkpoint at {int(older.name[5:]) / 1000:g} s" in done.stderr
+    bit_flipped(newer / "part-00000.bin")
+    shutil.copytree(folder / "out", folder / "second")
+    done = command("run", "c.toml", "-o", "out", "--resume", *few, folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert f"{newer.name}' is damaged" in done.stderr and "The one before it is used" in done.stderr
+    assert not (folder / "out" / "checkpoints").exists()
+    truncated(folder / "second" / "checkpoints" / older.name / "part-00000.bin")
+    says = (older.name, newer.name, "is damaged", "--force")
+    refused(folder, "run", "c.toml", "-o", "second", "--resume", *few, code=3, says=says)
+
+
+def test_a_disk_that_fills_up_at_a_checkpoint_names_the_one_before(folder):
+    """The neurons' 15.6 kB fit the first limit, which chunks of the recording and later checkpoints pass."""
+    few = saved_run(folder)
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000))
+
+    before = files_of(folder / "out" / "checkpoints")
+    done = command("run", "c.toml", "-o", "out", "--resume", *few, folder=folder, preexec_fn=limit)
+    assert done.returncode == 4 and done.stderr.count("error: ") == 1, done.stderr
+    assert "the disk is full" in done.stderr or "no file may grow" in done.stderr
+    assert files_of(folder / "out" / "checkpoints") == before
+    assert command("run", "c.toml", "-o", "out", "--resume", *few, folder=folder).returncode == 0
+
+
+def test_a_checkpoint_folder_that_may_not_be_written_is_named_with_the_last_good_one(folder):
+    if not permissions_hold(folder):
+        pytest.skip("the superuser writes everywhere here")
+    few = saved_run(folder)
+    checkpoints = folder / "out" / "checkpoints"
+    checkpoints.chmod(0o555)
+    done = command(
+        "run", "c.toml", "-o", "out", "--resume", *few, folder=folder, preexec_fn=without_privileges
+    )  # fmt: skip
+    checkpoints.chmod(0o755)
+    assert done.returncode == 4 and done.stderr.count("error: ") == 1, done.stderr
+    assert "no permission to write" in done.stderr and "The checkpoint before it, at" in done.stderr
+    assert command("run", "c.toml", "-o", "out", "--resume", *few, folder=folder).returncode == 0
 
 
 def test_an_output_folder_that_exists_is_left_alone(folder):

@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 
 from dtb.engine.recording_views import Views
-from dtb.engine.statistics import MAX_SAMPLE, Statistics, sample_stride
+from dtb.engine.statistics import MAX_SAMPLE, Position, Statistics, sample_stride
 from dtb.engine.store import Column, Store, blocks, verify
 from dtb.network.network import Network
 from dtb.network.neuron import RECEPTORS
@@ -132,10 +132,14 @@ class Recording(Views):
         if self.sonata and self.store is None:
             raise ValueError("sonata is written beside the store, but store is None. Give it a path.")
         self.prepare(network, dt)
-        self._store = Store(self.store, attributes(network, dt, start_step))
-        self._root = self._store.root
-        self._first = self._next = start_step
-        self._statistics = Statistics(network, dt)
+        self._begin(network, Store(self.store, attributes(network, dt, start_step)), start_step)
+        self._commit()
+
+    def _begin(self, network: Network, store: Store, first: int) -> None:
+        """Declare all that is kept, to a store that is new or goes on."""
+        self._store, self._root = store, store.root
+        self._first = self._next = first
+        self._statistics = Statistics(network, self._dt)
         self._streams = [
             part(self._store, network, self)
             for part, wanted in (
@@ -147,8 +151,7 @@ class Recording(Views):
             if wanted
         ]
         self._network = network
-        self._commit()
-        self._flushed = self._committed
+        self._flushed = self._committed = time.monotonic()
 
     def prepare(self, network: Network, dt: float) -> None:
         """Find what was asked for in a network, or say what is not there; writes nothing."""
@@ -228,6 +231,45 @@ class Recording(Views):
                 from dtb.engine.sonata import write_sonata
 
                 write_sonata(self, self._store.path.with_name("spikes.h5"))
+
+    # checkpoints -----------------------------------------------------------------------------------------------
+
+    def position(self) -> Position:
+        """Where it stands, for a checkpoint; all that was recorded so far is on the disk then."""
+        if self._network is None or self._statistics is None:
+            raise ValueError("this recording belongs to no simulation yet. Pass it to Simulation.run.")
+        if self.store is None:
+            raise ValueError("this recording is kept in memory, from where no run goes on. Give it a store.")
+        self.flush()
+        told = self._statistics.position()
+        arrays = {f"statistics.{name}": array for name, array in told.arrays.items()}
+        numbers = {"first": self._first, "next": self._next, "rows": dict(self._store.rows), "statistics": told.numbers}
+        for part in self._streams:
+            if isinstance(part, Rates):
+                numbers["bins"] = part.bins
+                arrays |= {f"rest.{name}": rest for name, rest in part.rest.items()}
+        return Position(arrays, numbers)
+
+    def resume(self, network: Network, dt: float, position: Position) -> None:
+        """Go on with the store of a recording that was made with the same arguments, from where it stood.
+
+        Raises a ValueError where the store lacks anything or is another one's. What it has beyond is dropped.
+        """
+        if self._network is not None or self.store is None:
+            raise ValueError("only a new recording with a store goes on from a checkpoint. Make one.")
+        self.prepare(network, dt)
+        arrays, numbers = position
+        store = Store(self.store, attributes(network, dt, numbers["first"]), kept=numbers["rows"])
+        self._begin(network, store, numbers["first"])
+        self._next = numbers["next"]
+        assert self._statistics is not None
+        kept = {name.removeprefix("statistics."): a for name, a in arrays.items() if name.startswith("statistics.")}
+        self._statistics.resume(Position(kept, numbers["statistics"]))
+        for part in self._streams:
+            if isinstance(part, Rates):
+                part.bins = numbers["bins"]
+                part.rest = {name: arrays[f"rest.{name}"] for name in part.rest}
+        store.cut()
 
     def _commit(self) -> None:
         self._store.commit()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from dtb.engine import checkpoint
+from dtb.engine.checkpoint_file import Checkpoint
 from dtb.engine.comm import Communicator, LocalComm
-from dtb.engine.constants import compile_constants, default_control
+from dtb.engine.constants import Control, compile_constants, default_control
 from dtb.engine.partition import Partition
 from dtb.engine.ranks import Ranks
 from dtb.engine.recording import Activity, Recording
@@ -106,6 +110,7 @@ class Simulation:
         ):
             _check_known(what, value, known)
         self.network, self.dt, self.seed = network, dt, seed
+        self.identity = checkpoint.identity(network, dt, seed, integrator, lesions)
         self.control, self.comm = default_control(network), comm or LocalComm()
         self.phases: dict[str, float] = {"advance": 0.0, "observe": 0.0}
         threads = threads or self.comm.cores
@@ -130,7 +135,7 @@ class Simulation:
         self._state = self._backend.start(seed)
         self._stride = sample_stride(network)
         self._open = np.zeros(0, np.int64)  # synapses emitted, by step, that may still be on their way
-        self._recent: list[np.ndarray] = []  # spikes per population of the last RUNAWAY_MS
+        self._recent: list[tuple[int, np.ndarray]] = []  # of the last RUNAWAY_MS: steps, spikes per population in them
 
     @property
     def step(self) -> int:
@@ -173,6 +178,81 @@ class Simulation:
         fields, hold = self._backend.snapshot(self._state)
         bits = self.comm.sum(fields.view(np.uint32))  # all zero but on one rank
         return type(self._backend.snapshot(self._state))(bits.view(np.float32), self.comm.sum(hold))
+
+    # checkpoints -------------------------------------------------------------------------------------------------
+
+    @property
+    def settled(self) -> bool:
+        """Whether all synapses that were delivered have arrived, so that the state can be saved; so it is after `run`,
+        and after almost every chunk of it.
+        """
+        return self._backend.settled(self._state)
+
+    def save(
+        self, folder: str | os.PathLike, recording: Recording | None = None, notes: dict[str, Any] | None = None
+    ) -> Path:
+        """Write a checkpoint into `folder`, beside the one before it, which stays; earlier ones go.
+
+        Parameters
+        ----------
+        folder : path
+            Holds the checkpoints of one run: step-000000012000/ and so on. Made if it is not there.
+        recording : Recording or None
+            The one that `run` was given, on disk: it is flushed, and its place is kept.
+        notes : dict or None
+            Anything that JSON can say; comes back as `notes`.
+
+        Examples
+        --------
+        >>> import dtb, tempfile
+        >>> network = dtb.build_network(dtb.default_brain(), n_neurons=2_000, in_degree=50)
+        >>> first, second = (dtb.Simulation(network, synapses=way) for way in ("stored", "procedural"))
+        >>> first.run(30.0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     second.restore(first.save(folder))
+        >>> first.run(20.0), second.run(20.0)
+        (None, None)
+        >>> second.spike_digest == first.spike_digest
+        True
+        """
+        if self.comm.size > 1:
+            raise ValueError(f"checkpoints are written by one rank in this version, not by {self.comm.size}.")
+        if not self.settled:
+            raise ValueError(f"step {self.step} is amid a delivery ahead of time. Save at the end of a run.")
+        return checkpoint.save(self, folder, recording, notes)
+
+    def restore(self, path: str | os.PathLike, recording: Recording | None = None) -> None:
+        """Go on from a checkpoint: the same spikes, whatever backend, storage, tile size and threads it was made with.
+
+        Parameters
+        ----------
+        path : path
+            Of one checkpoint, as `save` returns it.
+        recording : Recording or None
+            A new one with the arguments and the store of the one that was saved; what it holds of later steps is
+            dropped.
+
+        Raises
+        ------
+        ValueError
+            If the checkpoint is damaged, or of another network, seed, dt, integrator or lesion.
+        """
+        checkpoint.restore(self, Checkpoint(path), recording)
+
+    def recent(self) -> tuple[int, np.ndarray]:
+        """Steps that were watched for runaway activity last, and the spikes of each population in them."""
+        none = np.zeros(self.network.n_populations, np.int64)
+        return sum(steps for steps, _ in self._recent), sum((spikes for _, spikes in self._recent), none)
+
+    def go_on(self, state: Any, control: Control, emitted: np.ndarray, recent: tuple, counters: dict[str, int]) -> None:
+        """Take over what a checkpoint held."""
+        self._state, self.control, self._open = state, control, emitted
+        self._recent = [recent] if recent[0] else []
+        self.spikes, self._digest = counters["spikes"], counters["digest"]
+        self.synaptic_events, self.autapses = counters["synaptic_events"], counters["autapses"]
+        self.lesioned = counters["lesioned"]
+
+    # run -----------------------------------------------------------------------------------------------------------
 
     def run(
         self,
@@ -317,15 +397,15 @@ class Simulation:
             )
 
     def _check_runaway(self, counts: np.ndarray) -> None:
-        self._recent.append(counts)
+        self._recent.append((len(counts), counts.sum(axis=0)))
         window = max(1, round(RUNAWAY_MS / self.dt))
-        held = sum(len(c) for c in self._recent)
-        while held - len(self._recent[0]) >= window:
-            held -= len(self._recent.pop(0))
+        held = sum(steps for steps, _ in self._recent)
+        while held - self._recent[0][0] >= window:
+            held -= self._recent.pop(0)[0]
         if held < window:
             return
         limit = RUNAWAY_HZ * held * self.dt / 1000 * np.diff(self.network.first_gid) + 10  # 10: one cell is no runaway
-        total = np.sum([c.sum(axis=0) for c in self._recent], axis=0)
+        _, total = self.recent()
         if (total > limit).any():
             worst = int(np.argmax(total / limit))
             n = np.diff(self.network.first_gid)[worst]

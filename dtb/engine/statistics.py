@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,15 @@ SETTLE = 2000.0  # ms; the start, all membranes below threshold and no inhibitio
 BIN = 5.0  # ms, of the population count
 MIN_SPIKES = 10  # of a neuron whose intervals are used
 MAX_SAMPLE = 20_000  # neurons whose intervals are followed
+NUMBERS = ("steps", "_bins", "_bin_sum", "_bin_squares", "_part", "_in_part")
+ARRAYS = ("population_spikes", "_last", "_n", "_sum", "_squares")
+
+
+class Position(NamedTuple):
+    """Where something stands that gathers as a run goes on: arrays by name, and whole numbers that JSON can hold."""
+
+    arrays: dict[str, np.ndarray]
+    numbers: dict[str, Any]
 
 
 def sample_stride(network: Network) -> int:
@@ -77,6 +86,19 @@ class Statistics:
         self._bin_squares += sum(n * n for n in sums.tolist())
         self._part += int(running[-1] - (running[ends[-1]] if len(ends) else 0))
         self._in_part = (self._in_part + len(total)) % self._width
+
+    # checkpoints -----------------------------------------------------------------------------------------------
+
+    def position(self) -> Position:
+        """All that `resume` needs to go on from here."""
+        numbers = {name: getattr(self, name) for name in NUMBERS}
+        return Position({name: getattr(self, name) for name in ARRAYS}, numbers)
+
+    def resume(self, position: Position) -> None:
+        for name in NUMBERS:
+            setattr(self, name, position.numbers[name])
+        for name in ARRAYS:
+            setattr(self, name, position.arrays[name])
 
     # results ---------------------------------------------------------------------------------------------------
 

@@ -46,15 +46,23 @@ class Column(NamedTuple):
 
 
 class Store:
-    """A new zarr group at `path`, or in memory where `path` is None."""
+    """A new zarr group at `path`, or in memory where `path` is None.
 
-    def __init__(self, path: str | os.PathLike | None, attributes: dict) -> None:
+    kept: rows of each array of a group that is there already, with which it goes on; what is beyond them is dropped
+    by the first `cut`. The arrays are then declared as those of a new one are.
+    """
+
+    def __init__(self, path: str | os.PathLike | None, attributes: dict, kept: dict[str, int] | None = None) -> None:
         self.path = None if path is None else Path(path)
-        if self.path is not None and self.path.exists():
-            raise FileExistsError(f"'{self.path}' exists. Choose another name, or read it with Recording.open.")
-        place = MemoryStore() if self.path is None else LocalStore(self.path)
-        self.root = zarr.create_group(place, attributes=attributes)
-        self.attributes = attributes
+        self.kept, self.attributes = kept, attributes
+        if self.path is not None and kept is not None:
+            check_kept(self.path, attributes, kept)
+            self.root = zarr.open_group(self.path, mode="r+")
+        else:
+            if self.path is not None and self.path.exists():
+                raise FileExistsError(f"'{self.path}' exists. Choose another name, or read it with Recording.open.")
+            place = MemoryStore() if self.path is None else LocalStore(self.path)
+            self.root = zarr.create_group(place, attributes=attributes)
         self.rows: dict[str, int] = {}
         self.committed: dict[str, int] = {}  # of these, what the manifest on the disk says
         self._new: set[Path] = set()  # files that the next commit has to see on the disk
@@ -62,6 +70,11 @@ class Store:
 
     def write(self, name: str, data: np.ndarray, dims: Sequence[str], attributes: dict | None = None) -> None:
         """An array that is known from the start."""
+        if self.kept is not None:
+            self.rows[name] = self._rows_kept(name)
+            if not np.array_equal(np.asarray(existing(self.root, name)[:]), data):
+                raise ValueError(f"recording '{self.path}' was made with another '{name}'. Ask for the same again.")
+            return
         array = self._create(name, data.dtype if data.dtype.kind != "U" else "string", data.shape, dims, attributes)
         array[:] = data if data.dtype.kind != "U" else data.astype(object)
         self.rows[name] = len(data)
@@ -73,10 +86,35 @@ class Store:
         rows = int(np.clip(CHUNK_BYTES // max(widest, 1), 1, MAX_ROWS))
         arrays = {}
         for name, c in columns.items():
-            arrays[name] = self._create(name, c.dtype, (0, *c.row), c.dims, c.attributes, (rows, *c.row))
-            self.rows[name] = 0
+            self.rows[name] = self._rows_kept(name)
+            if self.kept is None:
+                arrays[name] = self._create(name, c.dtype, (0, *c.row), c.dims, c.attributes, (rows, *c.row))
+            else:
+                arrays[name] = existing(self.root, name)
         self._streams.append(Stream(self, arrays, rows))
         return self._streams[-1]
+
+    def _rows_kept(self, name: str) -> int:
+        if self.kept is not None and name not in self.kept:
+            raise ValueError(f"recording '{self.path}' was made without '{name}'. Ask for what was asked for then.")
+        return 0 if self.kept is None else self.kept[name]
+
+    def cut(self) -> None:
+        """Drop what a group that goes on has beyond the rows it goes on with: first from the manifest, so that a kill
+        in between leaves arrays that are too long, which nobody minds.
+        """
+        assert self.path is not None and self.kept is not None
+        for name in sorted(self.kept.keys() - self.rows.keys()):
+            raise ValueError(f"recording '{self.path}' also holds '{name}'. Ask for what was asked for then.")
+        for rest in self.path.glob("*/*.partial"):  # of chunks that were being written when the process was killed
+            rest.unlink()
+        self.commit()
+        for stream in self._streams:
+            for name, array in stream.arrays.items():
+                if array.shape[0] > self.rows[name]:
+                    array.resize((self.rows[name], *array.shape[1:]))
+                    self._note(name)
+        self.sync()
 
     def _create(self, name, dtype, shape, dims, attributes, chunks=None):
         fill = "" if dtype == "string" else np.nan if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
@@ -133,10 +171,13 @@ class Stream:
 
     def __init__(self, store: Store, arrays: dict[str, zarr.Array], rows_per_chunk: int) -> None:
         self.store, self.arrays, self.rows_per_chunk = store, arrays, rows_per_chunk
-        self.begin = 0  # row number of the first row held; a multiple of rows_per_chunk
-        self.held: dict[str, list[np.ndarray]] = {name: [] for name in arrays}
-        self.n_held = self.n_flushed = 0
-        self.written = 0  # rows in chunks, of which only a commit tells
+        self.written = store.rows[next(iter(arrays))]  # rows in chunks, of which only a commit tells
+        self.n_held = self.n_flushed = self.written % rows_per_chunk
+        self.begin = self.written - self.n_held  # row number of the first row held; a multiple of rows_per_chunk
+        self.held: dict[str, list[np.ndarray]] = {
+            name: [np.asarray(array[self.begin : self.written])] if self.n_held else []
+            for name, array in arrays.items()
+        }
 
     def append(self, rows: dict[str, np.ndarray]) -> bool:
         """Add equally many rows to every array; True if chunks were written, which `Store.commit` then makes count."""
@@ -180,6 +221,26 @@ class Stream:
                 array.resize((self.written, *array.shape[1:]))
                 self.store._note(name)
                 self.store.rows[name] = self.written
+
+
+def existing(root: zarr.Group, name: str) -> zarr.Array:
+    array = root[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def check_kept(path: Path, attributes: dict, kept: dict[str, int]) -> None:
+    """Refuse to go on with a group that is not the one meant, or that lacks rows."""
+    rows = verify(path)
+    found = dict(zarr.open_group(path, mode="r").attrs)
+    for name, value in attributes.items():
+        if found.get(name) != value:
+            raise ValueError(f"recording '{path}' has {name} = {found.get(name)}, not {value}: it is of another run.")
+    for name in sorted(rows.keys() ^ kept.keys()):
+        raise ValueError(f"recording '{path}' and its checkpoint do not hold the same: one of them lacks '{name}'.")
+    for name, n in kept.items():
+        if rows[name] < n:
+            raise damaged(path, f"'{name}' has {rows[name]:,} rows, and had {n:,} when the checkpoint was made")
 
 
 def longer(array: zarr.Array, shape: tuple[int, ...]) -> zarr.Array:

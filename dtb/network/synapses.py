@@ -64,7 +64,7 @@ class Synapses(NamedTuple):
     """Outgoing synapses of one neuron, in the order of j, autapses dropped.
 
     j (s,) number; target (s,) gid; weight (s,) int32 in units of `weight_unit`; delay (s,) ms; kind (s,) 0 excitatory,
-    1 inhibitory; projection (s,) its number; autapses: how many were dropped.
+    1 inhibitory; projection (s,) its number; autapses: how many were dropped, autapse_delay (autapses,) ms of these.
     """
 
     j: np.ndarray
@@ -74,6 +74,7 @@ class Synapses(NamedTuple):
     kind: np.ndarray
     projection: np.ndarray
     autapses: int
+    autapse_delay: np.ndarray
 
 
 @lru_cache(maxsize=64)
@@ -303,7 +304,7 @@ def synapses(network: Network, gid: int, lesions: tuple[np.ndarray, ...] | None 
     kind = np.array([KINDS.index(p.kind) for p in network.projections], np.int64)[number]
     weight = table[number, choice.astype(np.int64)]
     fields = (j.astype(np.int64), target, weight, segments.delay[m], kind, number)
-    return Synapses._make([*(field[keep] for field in fields), int(own.sum())])
+    return Synapses._make([*(field[keep] for field in fields), int(own.sum()), segments.delay[m][own]])
 
 
 def place(offset: np.ndarray, r: np.ndarray, width: np.ndarray, n: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ more than the step. A block is the shortest delay of the network: within it no s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from dtb.engine.backends.cpu_drive import Call, Dense, Plan, Sparse, Stored
 from dtb.engine.backends.cpu_kernels import LANES, ROWS, Dynamics, History, Probes, Sync
 from dtb.engine.backends.cpu_vector import LANES_64
 from dtb.engine.backends.state import Counters, Snapshot
+from dtb.engine.checkpoint_file import Piece
 from dtb.engine.constants import RUNAWAY, Constants, Control, default_control, delay_steps
 from dtb.network import rng, synapses
 from dtb.network.network import Network
@@ -311,3 +313,79 @@ class CpuBackend:
             fields[gids] = state.fields[blocks].reshape(-1, 6, LANES).transpose(0, 2, 1).reshape(-1, 6)[: n[t]]
             hold[gids] = state.hold[blocks].ravel()[: n[t]]
         return Snapshot(fields, hold)
+
+    # checkpoints -----------------------------------------------------------------------------------------------
+
+    def settled(self, state: State) -> bool:
+        return self.way.settled(state)
+
+    def piece(self, state: State, first: int, stop: int) -> Piece:
+        fields, hold = np.empty((6, stop - first), np.float32), np.empty(stop - first, np.uint16)
+        for blocks, lanes, gids in self._overlaps(first, stop):
+            of_block = state.fields[blocks].reshape(-1, 6, LANES).transpose(1, 0, 2)
+            fields[:, gids] = of_block.reshape(6, -1)[:, lanes]
+            hold[gids] = state.hold[blocks].ravel()[lanes]
+        return Piece(first, fields, hold)
+
+    def _overlaps(self, first: int, stop: int) -> Iterable[tuple[slice, slice, slice]]:
+        """Where gids first..stop-1 live, tile by tile: blocks, lanes counted from their first, gids from `first`."""
+        tiles = self.tiles
+        for t in range(np.searchsorted(tiles.first, first, side="right") - 1, len(tiles.n)):
+            begin, end = max(first, int(tiles.first[t])), min(stop, int(tiles.first[t] + tiles.n[t]))
+            if end <= begin:
+                return
+            low, high = begin - int(tiles.first[t]), end - int(tiles.first[t])
+            block, home = low // LANES, int(self.layout.block[t])
+            blocks = slice(home + block, home + -(-high // LANES))
+            yield blocks, slice(low - block * LANES, high - block * LANES), slice(begin - first, end - first)
+
+    def arrived(self, state: State, start: int, stop: int) -> Counters:
+        columns = np.arange(start, stop) & (state.tallies.shape[2] - 1)
+        told = state.tallies[:, :, columns].sum(axis=0)
+        begin = max(start, stop - self.longest)
+        spikes = self.spikes(state, begin, stop, 1, np.ones(self.network.n_populations, bool))
+        told[:, begin - start :] -= self.way.ahead(stop, *spikes, stop - begin)
+        return Counters(*told)
+
+    def restore(
+        self, seed: int, step: int, pieces: Iterable[Piece], spike_step: np.ndarray, spike_gid: np.ndarray,
+        arrived: Counters,
+    ) -> State:  # fmt: skip
+        state = self.start(seed)
+        state.clock[0] = step
+        for piece in pieces:
+            for blocks, lanes, gids in self._overlaps(piece.first, piece.first + len(piece.hold)):
+                of_block = np.ascontiguousarray(state.fields[blocks].reshape(-1, 6, LANES).transpose(1, 0, 2))
+                of_block.reshape(6, -1)[:, lanes] = piece.fields[:, gids]
+                state.fields[blocks] = of_block.transpose(1, 0, 2).reshape(-1, 6 * LANES)
+                state.hold[blocks].reshape(-1)[lanes] = piece.hold[gids]
+        state.history[0] = self._history(state.history[0], step, spike_step, spike_gid)
+        rows = np.stack(arrived)
+        columns = np.arange(step - rows.shape[1], step) & (state.tallies.shape[2] - 1)
+        state.tallies[0][:, columns] = rows
+        begin = max(0, step - self.longest)
+        still = self.way.ahead(step, spike_step, spike_gid, step - begin, state.ring)
+        state.tallies[0][:, np.arange(begin, step) & (state.tallies.shape[2] - 1)] += still
+        return state
+
+    def _history(self, empty: History, step: int, spike_step: np.ndarray, spike_gid: np.ndarray) -> History:
+        """The lists of a state before `step`, of spikes ordered by step and gid."""
+        n, columns = self.tiles.n.astype(np.int64), empty.start.shape[1]
+        begin = max(0, step - self.longest)
+        tile = np.searchsorted(self.tiles.first, spike_gid, side="right") - 1
+        counts = np.zeros((len(n), step - begin + 1), np.int32)
+        np.add.at(counts, (tile, spike_step - begin + 1), np.int32(1))
+        counts = np.cumsum(counts, axis=1, dtype=np.int32)
+        room = np.maximum(empty.room, counts[:, -1] + n * self.burst)
+        base = np.cumsum(room) - room
+        neuron = np.zeros(room.sum() + 2 * LANES_64, np.uint16)
+        plane = np.zeros(len(neuron) if len(empty.plane) else 0, np.uint16)
+        start = np.zeros_like(empty.start)
+        start[:, np.arange(begin, step + 1) & (columns - 1)] = counts
+        order = np.argsort(tile, kind="stable")  # of each tile, in order of time
+        of = tile[order]
+        place = base[of] + np.arange(len(of)) - np.searchsorted(of, np.arange(len(n)))[of]
+        neuron[place] = spike_gid[order] - self.tiles.first[of]
+        if len(plane):
+            plane[place] = spike_step[order] & 0xFFFF
+        return History(neuron, plane, base, room, start)

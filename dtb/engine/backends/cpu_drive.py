@@ -90,6 +90,14 @@ class Dense:
         blocks = int(self.plan.layout.block[-1]) + len(self.cuts)
         return np.zeros(self.rows * LANES * blocks, np.int32), np.zeros(2, np.int64)
 
+    def settled(self, state) -> bool:
+        """Whether the sums ahead of time are all used up."""
+        return int(state.ring[1][1]) <= state.clock[0]
+
+    def ahead(self, step: int, spike_step, spike_gid, steps: int, ring=()) -> np.ndarray:
+        """(3, steps): none of the synapses of these spikes is delivered before it arrives."""
+        return np.zeros((3, steps), np.int64)
+
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan
         if worker not in self._workspace:  # the kernel leaves all sums zero
@@ -118,6 +126,13 @@ class Sparse:
 
     def ring(self) -> tuple[np.ndarray, ...]:
         return (np.zeros(2 * (int(self.plan.layout.block[-1]) + 1) * LANES, np.int32),)
+
+    def settled(self, state) -> bool:
+        return True
+
+    def ahead(self, step: int, spike_step, spike_gid, steps: int, ring=()) -> np.ndarray:
+        """As that of Dense."""
+        return np.zeros((3, steps), np.int64)
 
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan
@@ -171,6 +186,23 @@ class Stored:
 
     def ring(self) -> tuple[np.ndarray, ...]:
         return tuple(np.zeros(int(rows) * self.tables.lanes + LANES, np.int32) for rows in self.tables.rows)
+
+    def settled(self, state) -> bool:
+        return True
+
+    def ahead(self, step: int, spike_step, spike_gid, steps: int, ring=()) -> np.ndarray:
+        """(3, steps): synapses of these spikes, of the last `steps` steps, that arrive in `step` or later, delivered,
+        autapses, lesioned, by emission step; added to the sums of a ring if there is one.
+        """
+        plan = self.plan
+        told = np.zeros((3, steps), np.int64)
+        rows = cpu_rows.rows(plan.network, plan.dt, plan.lesions)  # not kept, for a large brain's take memory
+        sums = tuple(ring) or (np.zeros(0, np.int32),) * 2
+        cpu_stored.redeliver(
+            step, spike_step, spike_gid, rows, plan.layout, plan.draws, plan.width, self.tables.lanes,
+            self.tables.rows, *sums, told,
+        )  # fmt: skip
+        return told
 
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan

@@ -91,6 +91,56 @@ def enumerate_rows(begin, end, rows, layout, draws, width, owner, lanes, stored,
             stored.start[at] = s + 1
 
 
+@njit(nogil=True, cache=True)
+def redeliver(step, spike_step, spike_gid, rows, layout, draws, width, lanes, steps, ring_e, ring_i, told):
+    """Walk the rows of spikes emitted before `step`, and count what arrives in `step` or later: told (3, t) delivered,
+    autapses, lesioned, by emission step, the last of them step - 1. Add it to the rings where these are not empty.
+    """
+    first = step - told.shape[1]
+    for x in range(spike_gid.shape[0]):
+        gid, t = spike_gid[x], spike_step[x]
+        population = np.searchsorted(rows.first_gid, gid, side="right") - 1
+        region, cell_class, degree = (
+            rows.population_region[population],
+            rows.population_class[population],
+            width[population],
+        )
+        z = uint64(gid) * GOLDEN
+        for j in range(int64((degree + uint64(0xFFFFFFFF)) >> HALF)):
+            r = hash64(z, draws.position_0[j], draws.position_1[j])
+            u = (uint64(j) << HALF) + (r >> HALF)
+            if u >= degree:
+                continue
+            i, offset = 0, u
+            while not rows.sends[i, cell_class] or offset >= rows.total[i, region]:
+                if rows.sends[i, cell_class]:
+                    offset -= rows.total[i, region]
+                i += 1
+            e = pair_of(rows, i, region, offset)
+            within = offset - rows.start[e]
+            k = column_of(rows, i, e, within)
+            n_delays = rows.delays[i]
+            delay = int64(rows.delay[rows.delay_at[i] + (e - rows.pair[i, 0]) * n_delays + k % n_delays])
+            if t + delay < step:
+                continue
+            target = target_of(rows, i, e, k, within, r)
+            if target == gid:
+                told[1, t - first] += 1
+                continue
+            if rows.lesion.shape[0] > 0:
+                if hash64(z, draws.lesion_0[j], draws.lesion_1[j]) >> HALF < rows.lesion[e]:
+                    told[2, t - first] += 1
+                    continue
+            told[0, t - first] += 1
+            ring = ring_i if rows.kind[i] else ring_e
+            if ring.shape[0] > 0:
+                tile = np.searchsorted(layout.first, target, side="right") - 1
+                lane = layout.block[tile] * 16 + target - layout.first[tile]
+                choice = hash64(z, draws.weight_0[j], draws.weight_1[j]) >> uint64(56)
+                at = ((t + delay) % steps[rows.kind[i]]) * lanes + lane
+                ring[at] += int16(draws.weights[(i << 8) + int64(choice)])
+
+
 @kernel
 def scatter(worker, begin, steps, here, layout, history, stored, ring_e, ring_i, tally, waiting):
     """Deliver the spikes of steps begin..begin+steps-1 to this worker's sums. tally (h, 3) counts, see `Stored`.

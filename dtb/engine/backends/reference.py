@@ -5,11 +5,13 @@ n neuron, p population, k class, u receptor.   fields (n, 6) float32: V mV, S_u,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from dtb.engine.backends.state import Counters, Snapshot, initial, spike_digest, state_digest
+from dtb.engine.checkpoint_file import Piece
 from dtb.engine.constants import RECEPTOR_KIND, RUNAWAY, SMALLEST, Constants, Control, default_control, delay_steps
 from dtb.network import rng
 from dtb.network.network import Network
@@ -35,17 +37,26 @@ class State(NamedTuple):
     noise_seed: int
 
 
-def deliver(network: Network, gid: int, step: int, dt: float, arrivals: dict, lesions) -> list[int]:
-    """Add the synapses of one spike to the sums of the steps they arrive at; return delivered, autapses, lesioned."""
+def deliver(network: Network, gid: int, step: int, dt: float, arrivals: dict, lesions, since: int = 0) -> list[int]:
+    """Add the synapses of one spike to the sums of the steps they arrive at; return delivered, autapses, lesioned.
+
+    since: arrivals before this step are left out, which a checkpoint holds.
+    """
     out = synapses(network, gid, lesions)
-    delay = np.maximum(np.rint(out.delay / dt), 1).astype(np.int64)
-    for d in np.unique(delay):
+    delay = in_steps(out.delay, dt)
+    for d in np.unique(delay[step + delay >= since]):
         sums = arrivals.setdefault(step + int(d), np.zeros((2, network.n_neurons), np.int64))
         now = delay == d
         np.add.at(sums, (out.kind[now], out.target[now]), out.weight[now])
-    drawn = len(out.target) + out.autapses
-    lost = 0 if lesions is None else len(synapses(network, gid).target) - len(out.target)
-    return [drawn - out.autapses, out.autapses, lost]
+    whole = out if lesions is None else synapses(network, gid)
+    delivered, own, drawn = (
+        int((step + in_steps(d, dt) >= since).sum()) for d in (out.delay, out.autapse_delay, whole.delay)
+    )
+    return [delivered, own, drawn - delivered]
+
+
+def in_steps(delay: np.ndarray, dt: float) -> np.ndarray:
+    return np.maximum(np.rint(delay / dt), 1).astype(np.int64)
 
 
 def update(fields, hold, k, p, arrivals, noise, stimulus, constants: Constants, control: Control, implicit: bool):
@@ -165,3 +176,40 @@ class ReferenceBackend:
 
     def state_digest(self, state: State) -> int:
         return state_digest(state.fields)
+
+    # checkpoints -----------------------------------------------------------------------------------------------
+
+    def settled(self, state: State) -> bool:
+        return True
+
+    def piece(self, state: State, first: int, stop: int) -> Piece:
+        return Piece(first, state.fields[first:stop].T.copy(), state.hold[first:stop].copy())
+
+    def arrived(self, state: State, start: int, stop: int) -> Counters:
+        rows = np.array([state.counters[t] for t in range(start, stop)], np.int64).reshape(-1, 3)
+        for t in range(max(start, stop - self.longest), stop):
+            rows[t - start] -= self._still(state.fired[t], t, stop, {})
+        return Counters(*rows.T.copy())
+
+    def _still(self, gids: np.ndarray, step: int, since: int, arrivals: dict) -> np.ndarray:
+        """(3,) synapses of spikes of one step that arrive in step `since` or later, which are added to `arrivals`."""
+        told = np.zeros(3, np.int64)
+        for gid in gids:
+            told += deliver(self.network, int(gid), step, self.dt, arrivals, self.lesions, since)
+        return told
+
+    def restore(
+        self, seed: int, step: int, pieces: Iterable[Piece], spike_step: np.ndarray, spike_gid: np.ndarray,
+        arrived: Counters,
+    ) -> State:  # fmt: skip
+        state = self.start(seed)
+        state.clock[0] = step
+        for piece in pieces:
+            gids = slice(piece.first, piece.first + len(piece.hold))
+            state.fields[gids], state.hold[gids] = piece.fields.T, piece.hold
+        rows = np.stack(arrived, axis=1)
+        for t in range(step - len(rows), step):
+            state.fired[t] = spike_gid[spike_step == t]
+            still = self._still(state.fired[t], t, step, state.arrivals)
+            state.counters[t] = (rows[t - step + len(rows)] + still).tolist()
+        return state

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from dtb.engine.constants import Control
+from dtb.engine.checkpoint_file import Piece
+from dtb.engine.constants import Constants, Control
 from dtb.network import rng
 from dtb.network.network import Network
 
@@ -34,13 +36,14 @@ class Counters(NamedTuple):
 class Backend(Protocol):
     """One network compiled for one kind of hardware; holds tables that never change, and is handed the state.
 
-    longest: the longest delay in steps.
+    longest: the longest delay in steps.  constants: replaced by those of a checkpoint.
     """
 
     name: str
     threads: int
     synapse_storage: str
     longest: int
+    constants: Constants
 
     def start(self, seed: int) -> Any:
         """The state at step 0."""
@@ -85,6 +88,27 @@ class Backend(Protocol):
         """A copy in gid order."""
 
     def state_digest(self, state: Any) -> int: ...
+
+    # checkpoints
+
+    def settled(self, state: Any) -> bool:
+        """Whether nothing has been delivered that arrives later; the sums of `Stored` do not count, see `arrived`."""
+
+    def piece(self, state: Any, first: int, stop: int) -> Piece:
+        """A copy of the state of the gids first..stop-1."""
+
+    def arrived(self, state: Any, start: int, stop: int) -> Counters:
+        """What has become, before the next step, of the synapses emitted in these steps, in whatever way a backend
+        counts; nothing is forgotten.
+        """
+
+    def restore(
+        self, seed: int, step: int, pieces: Iterable[Piece], spike_step: np.ndarray, spike_gid: np.ndarray,
+        arrived: Counters,
+    ) -> Any:  # fmt: skip
+        """The state before `step`. Of pieces, and of the spikes of the last `longest` steps, ordered by step and gid,
+        it takes what it owns; arrived: of the steps up to the last one.
+        """
 
 
 class RankBackend(Backend, Protocol):

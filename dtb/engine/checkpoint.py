@@ -1,0 +1,150 @@
+"""Save a simulation, with its recording, and restore it: on any backend, storage, tile size and number of threads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dtb.engine.backends.state import Counters
+from dtb.engine.checkpoint_file import PIECE, Checkpoint, Part, add_spikes, seal, writing
+from dtb.engine.constants import Constants, Control
+from dtb.engine.statistics import Position
+from dtb.network.network import Network
+from dtb.network.synapses import weight_table
+
+if TYPE_CHECKING:
+    from dtb.engine.recording import Recording
+    from dtb.engine.simulation import Simulation
+
+SPIKES = 2**20  # of one section, or those of one step
+ALIKE = 1e-5  # relative: what two machines' exponentials may differ by, and far more; two models differ by more
+
+
+def identity(network: Network, dt: float, seed: int, integrator: str, lesions) -> dict[str, Any]:
+    """What a checkpoint and the simulation that goes on from it must have in common."""
+    cut = None if lesions is None else hashlib.sha256(b"".join(np.asarray(f).tobytes() for f in lesions)).hexdigest()
+    return {
+        "network": network.digest, "dt": dt, "seed": seed, "integrator": integrator, "lesions": cut,
+    }  # fmt: skip
+
+
+def weights_digest(network: Network) -> str:
+    """Of the integer weights: they come from float64 functions that another machine may round otherwise."""
+    tables = (weight_table(network, i).tobytes() for i in range(len(network.projections)))
+    return hashlib.sha256(b"".join(tables)).hexdigest()[:16]
+
+
+def save(simulation: Simulation, folder: str | os.PathLike, recording: Recording | None, notes: dict | None) -> Path:
+    """See `Simulation.save`."""
+    position = None if recording is None else recording.position()
+    with writing(folder, simulation.step) as place:
+        part = Part(place / "part-00000.bin")
+        try:
+            write_neurons(simulation, part)
+            write_spikes(simulation, part)
+            numbers = write_shared(simulation, part)
+            if position is not None:
+                for name, array in position.arrays.items():
+                    part.add_array(f"recording.{name}", array)
+                numbers["recording"] = position.numbers
+        finally:
+            entry = part.close()
+        about = {
+            "step": simulation.step, "neurons": simulation.network.n_neurons, "identity": simulation.identity,
+            "weights": weights_digest(simulation.network), **numbers, "notes": notes or {},
+        }  # fmt: skip
+        seal(place, about, [entry])
+    return Path(folder) / place.name.removeprefix(".partial-")
+
+
+def write_neurons(simulation: Simulation, part: Part) -> None:
+    """The neurons that this process owns."""
+    n = simulation.network.n_neurons
+    for first in range(0, n, PIECE):
+        part.add_piece(simulation._backend.piece(simulation._state, first, min(first + PIECE, n)))
+
+
+def write_spikes(simulation: Simulation, part: Part) -> None:
+    """Spikes of the last d_max steps: none emitted before can still be on its way."""
+    backend, state, network = simulation._backend, simulation._state, simulation.network
+    everyone = np.ones(network.n_populations, bool)
+    begin = at = max(0, simulation.step - backend.longest)
+    held: list[tuple[np.ndarray, np.ndarray]] = []
+    for step in range(begin, simulation.step):
+        held.append(backend.spikes(state, step, step + 1, 1, everyone))
+        if sum(len(gid) for _, gid in held) >= SPIKES or step + 1 == simulation.step:
+            steps, gids = (np.concatenate(x) for x in zip(*held, strict=True))
+            add_spikes(part, steps, gids, at, step + 1, network.n_neurons)
+            held, at = [], step + 1
+
+
+def write_shared(simulation: Simulation, part: Part) -> dict[str, Any]:
+    """What one process writes for all: constants, control, and the counters of synapses on their way."""
+    backend = simulation._backend
+    for group, arrays in (("constants", backend.constants), ("control", simulation.control)):
+        for name, array in zip(arrays._fields, arrays, strict=True):
+            part.add_array(f"{group}.{name}", array)
+    arrived = backend.arrived(simulation._state, simulation.step - len(simulation._open), simulation.step)
+    part.add_array("synapses.emitted", simulation._open)
+    for name, array in zip(arrived._fields, arrived, strict=True):
+        part.add_array(f"synapses.{name}", array)
+    steps, spikes = simulation.recent()
+    part.add_array("recent", spikes)
+    return {
+        "recent_steps": steps,
+        "counters": {
+            "spikes": simulation.spikes, "digest": simulation._digest, "synaptic_events": simulation.synaptic_events,
+            "autapses": simulation.autapses, "lesioned": simulation.lesioned,
+        },
+    }  # fmt: skip
+
+
+def restore(simulation: Simulation, saved: Checkpoint, recording: Recording | None) -> None:
+    """See `Simulation.restore`. The simulation is changed only when all of the checkpoint has been read."""
+    check_identity(simulation, saved)
+    constants = check_constants(simulation, saved)
+    control = Control(**saved.arrays("control."))
+    counters = saved.arrays("synapses.")
+    emitted = counters.pop("emitted")
+    recent = saved.array("recent")
+    backend = simulation._backend
+    state = backend.restore(simulation.seed, saved.step, saved.pieces(), *saved.spikes(), Counters(**counters))
+    if recording is not None:
+        if "recording" not in saved.about:
+            raise ValueError(f"checkpoint '{saved.path}' was made without a recording. Begin a new recording.")
+        position = Position(saved.arrays("recording."), saved.about["recording"])
+        recording.resume(simulation.network, simulation.dt, position)
+    backend.constants = constants
+    simulation.go_on(state, control, emitted, (saved.about["recent_steps"], recent), saved.about["counters"])
+
+
+def check_identity(simulation: Simulation, saved: Checkpoint) -> None:
+    theirs, mine = saved.about["identity"], simulation.identity
+    for name, value in mine.items():
+        if theirs.get(name) != value:
+            what = f"made with {name} = {theirs.get(name)}, here it is {value}"
+            if name == "network":
+                what = f"of another network ({theirs.get(name)}, here {value})"
+            raise ValueError(
+                f"checkpoint '{saved.path}' is {what}. Go on with the description that it was made with, or run anew "
+                "into another folder."
+            )
+
+
+def check_constants(simulation: Simulation, saved: Checkpoint) -> Constants:
+    """Those of the checkpoint, which may differ from the ones compiled here in a last bit."""
+    constants = Constants(**saved.arrays("constants."))
+    same = all(
+        a.dtype == b.dtype and a.shape == b.shape and np.allclose(a, b, rtol=ALIKE, atol=0)
+        for a, b in zip(constants, simulation._backend.constants, strict=True)
+    )
+    if not same or saved.about["weights"] != weights_digest(simulation.network):
+        raise ValueError(
+            f"checkpoint '{saved.path}' was made with other constants than dtb computes here: by another version, or "
+            "with a mathematics library that rounds otherwise. Go on where it was made, or run anew."
+        )
+    return constants
