@@ -35,7 +35,7 @@ def test_a_table_holds_exactly_the_arguments_and_defaults_of_its_python_name(tab
     arguments = {k: v for k, v in inspect.signature(getattr(dtb, table)).parameters.items() if k not in NOT_IN_TOML}
     fields = TABLES[table].model_fields
     assert set(fields) <= set(arguments)
-    assert set(arguments) - set(fields) <= {"lesions", "comm", "partition"}  # experiments and ranks set them, not configs
+    assert set(arguments) - set(fields) <= {"lesions", "comm", "partition"}  # not for configs
     for name, field in fields.items():
         default = arguments[name].default
         if default is inspect.Parameter.empty:
