@@ -348,4 +348,5 @@ TABLES: dict[str, type[Table]] = {
     "Recording": RecordingTable,
     "run": RunTable,
     "Balloon": BalloonTable,
+    "MPIComm": MPICommTable,
 }

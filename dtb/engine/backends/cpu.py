@@ -353,6 +353,7 @@ class CpuBackend:
     ) -> State:  # fmt: skip
         state = self.start(seed)
         state.clock[0] = step
+        state.known[:], state.heard[:] = [step] * 3, step
         for piece in pieces:
             for blocks, lanes, gids in self._overlaps(piece.first, piece.first + len(piece.hold)):
                 of_block = np.ascontiguousarray(state.fields[blocks].reshape(-1, 6, LANES).transpose(1, 0, 2))
@@ -379,7 +380,7 @@ class CpuBackend:
         room = np.maximum(empty.room, counts[:, -1] + n * self.burst)
         base = np.cumsum(room) - room
         neuron = np.zeros(room.sum() + 2 * LANES_64, np.uint16)
-        plane = np.zeros(len(neuron) if len(empty.plane) else 0, np.uint16)
+        plane = np.zeros(len(neuron) if len(empty.plane) else 0, np.uint8)
         start = np.zeros_like(empty.start)
         start[:, np.arange(begin, step + 1) & (columns - 1)] = counts
         order = np.argsort(tile, kind="stable")  # of each tile, in order of time
@@ -387,5 +388,5 @@ class CpuBackend:
         place = base[of] + np.arange(len(of)) - np.searchsorted(of, np.arange(len(n)))[of]
         neuron[place] = spike_gid[order] - self.tiles.first[of]
         if len(plane):
-            plane[place] = spike_step[order] & 0xFFFF
+            plane[place] = spike_step[order] & 0xFF
         return History(neuron, plane, base, room, start)
