@@ -22,7 +22,7 @@ peer-brian2 := brian2==2.9.0 'numpy<2.3'
 
 help:
 	@echo "make run        simulate configs/rest.toml into runs/rest, replacing an earlier run there"
-	@echo "make test       ruff, mypy and all tests"
+	@echo "make test       ruff, mypy and the tests; make validate has the slow ones"
 	@echo "make lint       ruff and mypy only"
 	@echo "make bench      measure, and print a line of JSON per figure"
 	@echo "make bench-cluster  many ranks: balance, plans, checkpoints"
@@ -37,7 +37,7 @@ run: $(INSTALLED)
 	@echo "bold/ (simulated BOLD), config.toml (what was run), provenance.json. Once more: $(BIN)/dtb show runs/rest"
 
 test: lint
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow" -n $(WORKERS) --dist loadfile
 
 lint: $(TESTABLE)
 	$(BIN)/python -m ruff check .
