@@ -30,11 +30,13 @@ from dtb.network.tiles import PURE_FROM
 from dtb.observe.balloon import Balloon
 from dtb.observe.bids import write_bold
 from dtb.observe.measures import fc_correlation, functional_connectivity
+from dtb.progress import ProgressFile
 from dtb.summary import Summary, peak_rss_bytes, processor, versions
 
 OWN = (  # what a run folder holds
     "config.toml",
     "provenance.json",
+    "progress.json",
     "summary.json",
     "report.html",
     "recording.zarr",
@@ -90,12 +92,14 @@ def run_config(
         prepare_folder(out)
         write_file(out / "config.toml", portable(config, brain).to_toml())
         write_file(out / "provenance.json", provenance(brain, network, config))
-        status = simulate(simulation, recording, config.run.duration, progress)
+        tell = ProgressFile(out / "progress.json", simulation.step, progress)  # for who looks on from elsewhere
+        status = simulate(simulation, recording, config.run.duration, tell)
         clock.lap("run")
         scans, used, fc = observe(config, brain, recording, out)
         clock.lap("bold")
         summary = summarise(config, simulation, recording, clock, status, (scans, used, fc))
         write_file(out / "summary.json", summary.model_dump_json(indent=2) + "\n")
+        (out / "progress.json").unlink(missing_ok=True)  # the summary says it all
         if report:  # of the finished folder: if drawing fails, the run is there all the same
             from dtb.report.run import make_report  # here, because it reads runs, and because drawing is heavy
 
