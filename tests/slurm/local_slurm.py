@@ -27,8 +27,8 @@ SlurmctldHost={host}({net}.254)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-# A requeued job waits as long as a credential lives, 120 s if nothing is said.
-AuthInfo=socket={run}/munge.sock,cred_expire=3
+# A requeued job waits as long as a credential lives: 120 s if nothing is said, 5 s at least.
+AuthInfo=socket={run}/munge.sock,cred_expire=5
 CredType=cred/munge
 SlurmctldPort={port}
 SlurmctldPidFile={run}/slurmctld.pid
