@@ -94,6 +94,8 @@ class Job:
             raise ValueError(f"nodes is {nodes}. A job needs at least 1: --nodes 1.")
         self.nodes, self.tasks, self.report = nodes, nodes * self.site.tasks_per_node, report
         self.out = Path(out)
+        if self.out.name in ("", ".."):
+            raise FileExistsError(f"'{out}' exists. Choose another folder with -o.")
         self.folder = self.out.with_name(self.out.name + BESIDE)
         self.name = f"dtb-{re.sub(r'[^A-Za-z0-9_.-]', '_', self.out.name)}"
         self.array, self.at_once = parse_array(array, config.Simulation.seed)
@@ -216,9 +218,13 @@ class Job:
         lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in said.splitlines() if line.strip()]
         why = (lines[-1] if lines else "nothing was said").removeprefix("Batch job submission failed: ")
         why = why.removeprefix("allocation failure: ").rstrip(".")
+        limits = [line for line in lines[:-1] if re.fullmatch(r"[A-Z]\w+Limit", line)]  # such as QOSMaxWallDuration…
+        why += f" ({', '.join(limits)})" if limits else ""
         lower, site = why.lower(), self.site
         hint = ""
-        if "account" in lower:
+        if "policy" in lower:
+            hint = f" Site '{self.site_name}' has {told('account', site.account)}, {told('qos', site.qos)}."
+        elif "account" in lower:
             hint = (
                 f" Site '{self.site_name}' has {told('account', site.account)}; sacctmgr show associations lists yours."
             )

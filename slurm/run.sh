@@ -33,5 +33,5 @@ if [ -e "$stalled" ] && [ "$(wc -l < "$stalled")" -ge 2 ]; then
     echo "error: two attempts of this job came no further. Give it more --time, or lower checkpoint_every." >&2
     exit 75
 fi
-scontrol requeue "$SLURM_JOB_ID" || echo "error: no requeue here. Submit it again: sbatch {{ script }}" >&2
+scontrol requeue "$SLURM_JOB_ID" || echo "error: no requeue here. Submit it again:" sbatch {{ script }} >&2
 exit 75

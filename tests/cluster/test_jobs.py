@@ -88,7 +88,7 @@ def test_the_table_is_in_columns():
     ]
     head, first, second = table(rows).splitlines()
     assert first.split() == ["7", "RUNNING", "26%", "0:01:00", "1:02", "runs/rest"]
-    assert head.index("run ") == first.index("runs/rest") == second.index("runs/a")
+    assert head.index("run") == first.index("runs/rest") == second.index("runs/a")
 
 
 def test_jobs_say_where_there_is_no_slurm(tmp_path, monkeypatch):

@@ -44,10 +44,10 @@ MISTAKES = {
     'tasks_per_node = "2"': r"tasks_per_node \(ranks on a node\) is \"2\"; it should be a whole number",
     'time = "noon"': r'time is "noon"\. Write minutes',
     'partition = "a b"': r"partition \(queue, by sinfo\) is \"a b\"; it should be on one line, and a word",
-    'sbatch = ["exclusive"]': r"sbatch \(further options of sbatch\) is .*; it should be an option such as \"--exclusive\"",
+    'sbatch = ["exclusive"]': r"sbatch \(further options.*\) is .*; it should be an option such as \"--exclusive\"",
     'setup = ["a\\nb"]': r"setup .* should be on one line",
     'gpu_syntax = "gpu"': r"should be 'gres', 'gpus-per-node' or 'gpus-per-task'",
-    'tasks_per_node = 3\ngpus_per_node = 4\ngpu_syntax = "gpus-per-task"': r"4 over tasks_per_node = 3 is no whole number",
+    'tasks_per_node = 3\ngpus_per_node = 4\ngpu_syntax = "gpus-per-task"': "4 over tasks_per_node = 3 is no whole",
 }
 
 
