@@ -18,8 +18,8 @@ EVERY = 5.0  # s
 class Progress(NamedTuple):
     """What the file says.
 
-    step, steps: done and in total, of the whole run; since_step: where this process began; wall_s: its time so far [s];
-    written_utc: when.
+    step, steps: done and in total, of the whole run; since_step, wall_s: where this process first told, and its time
+    since then [s]; written_utc: when.
     """
 
     step: int
@@ -42,24 +42,23 @@ class ProgressFile:
     Parameters
     ----------
     path : path of the file
-    since_step : int
-        Where the run begins: above 0 after a checkpoint.
     also : function of (steps done, steps in total)
         Called each time, such as a bar.
     """
 
-    def __init__(self, path: Path, since_step: int = 0, also: Callable[[int, int], None] | None = None) -> None:
-        self.path, self.since_step, self.also = path, since_step, also
-        self._begun = time.monotonic()
-        self._due = self._begun
+    def __init__(self, path: Path, also: Callable[[int, int], None] | None = None) -> None:
+        self.path, self.also = path, also
+        self._first = 0  # steps that were done at the first call: all those before a checkpoint
+        self._begun = self._due = -1.0
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
+        if self._begun < 0:
+            self._first, self._begun = done, now
         if now >= self._due:
             self._due = now + EVERY
-            first = self.since_step
             told = datetime.now(UTC).isoformat(timespec="seconds")
-            content = Progress(first + done, first + total, first, now - self._begun, told)
+            content = Progress(done, total, self._first, now - self._begun, told)
             with suppress(OSError):  # a full disk stops the run where results are lost, not here
                 write_file(self.path, json.dumps(content._asdict()) + "\n")
         if self.also is not None:

@@ -92,7 +92,7 @@ def run_config(
         prepare_folder(out)
         write_file(out / "config.toml", portable(config, brain).to_toml())
         write_file(out / "provenance.json", provenance(brain, network, config))
-        tell = ProgressFile(out / "progress.json", simulation.step, progress)  # for who looks on from elsewhere
+        tell = ProgressFile(out / "progress.json", progress)  # for who looks on from elsewhere
         status = simulate(simulation, recording, config.run.duration, tell)
         clock.lap("run")
         scans, used, fc = observe(config, brain, recording, out)

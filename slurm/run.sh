@@ -17,8 +17,7 @@ run={{ run }}/seed-$seed stalled={{ folder }}/stalled-$seed
 [ -n "${SLURM_CPUS_PER_TASK:-}" ] && export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK    # since Slurm 22.05
 kept() { ls "$run/checkpoints" 2>/dev/null | tail -n 1; }    # the newest checkpoint, named for its step
 before=$(kept) how= step= late= cancelled=
-if [ -n "$before" ]; then how=--resume
-elif [ "${SLURM_RESTART_COUNT:-0}" != 0 ] && [ -d "$run" ]; then how=--force; fi    # it was stopped before its first
+[ -n "$before" ] || [ "${SLURM_RESTART_COUNT:-0}" != 0 ] && how=--resume
 trap 'late=yes; kill -USR2 $step 2>/dev/null' USR2
 trap 'cancelled=yes; kill -TERM $step 2>/dev/null' TERM
 srun --mpi={{ mpi }} {{ command }} run {{ config }} -o "$run" {{ arguments }}$how &

@@ -1,6 +1,7 @@
 """What dtb jobs makes of Slurm's words and of run folders."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -56,11 +57,21 @@ def test_the_pace_of_a_resumed_run_is_that_since_it_went_on():
 
 def test_a_run_tells_its_progress_at_once_and_hands_it_on(tmp_path):
     path, seen = tmp_path / "progress.json", []
-    tell = ProgressFile(path, 40, lambda *a: seen.append(a))
-    tell(10, 60)
-    tell(20, 60)  # within five seconds: not written
+    tell = ProgressFile(path, lambda *a: seen.append(a))
+    tell(40, 100)
+    tell(50, 100)  # within five seconds: not written
     told = read_progress(path)
-    assert (told.step, told.steps, told.since_step) == (50, 100, 40) and seen == [(10, 60), (20, 60)]
+    assert (told.step, told.steps, told.since_step) == (40, 100, 40) and seen == [(40, 100), (50, 100)]
+
+
+def test_a_run_tells_its_progress_again_once_five_seconds_passed(tmp_path, monkeypatch):
+    clock_s = iter([100.0, 103.0, 106.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock_s))
+    tell = ProgressFile(tmp_path / "progress.json")
+    for done in (40, 50, 60):
+        tell(done, 100)
+    told = read_progress(tmp_path / "progress.json")
+    assert (told.step, told.since_step, told.wall_s) == (60, 40, 6.0)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"step": 1'])

@@ -22,10 +22,7 @@ def place(tmp_path, monkeypatch):
     """A folder to work in, with a config, and no Slurm on the PATH."""
     (tmp_path / "toy.toml").write_text(TOY)
     (tmp_path / "tools").mkdir()
-    for tool in ("bash", "ls", "tail"):
-        (tmp_path / "tools" / tool).symlink_to(
-            next(Path(d) / tool for d in ("/bin", "/usr/bin") if (Path(d) / tool).exists())
-        )
+    (tmp_path / "tools" / "bash").symlink_to(shutil.which("bash"))
     monkeypatch.setenv("PATH", str(tmp_path / "tools"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -177,8 +174,8 @@ def test_a_dry_run_needs_no_slurm_and_writes_nothing(place):
         ),
         ("sbatch: error: QOSMaxWallDurationPerJobLimit\nsbatch: error: Batch job submission failed: Job violates "
          "accounting/QOS policy (job submit limit, user's size and/or time limits)\n",
-         "Slurm refused the job: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits). "
-         "Site 'cpu' has no qos."),
+         "Slurm refused the job: Job violates accounting/QOS policy (job submit limit, user's size and/or time "
+         "limits) (QOSMaxWallDurationPerJobLimit). Site 'cpu' has account = \"project\", no qos."),
         ("", "Slurm refused the job: nothing was said."),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 folder = Path(sys.argv[sys.argv.index("-o") + 1])
-how = sys.argv[-1] if sys.argv[-1] in ("--resume", "--force") else "afresh"
+how = "--resume" if sys.argv[-1] == "--resume" else "afresh"
 
 
 def keep(number: int, frame: object) -> None:
