@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import time
+from importlib.metadata import distributions
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,9 @@ from dtb.cli import app
 
 pytestmark = pytest.mark.slurm
 
+CHECKPOINTS = find_spec("dtb.engine.checkpoint") is not None
+INSTALLED = {str(d.name).lower() for d in distributions()}
+RANKS = find_spec("cluster.mpi") is not None and {"mpi4py", "mpich"} <= INSTALLED
 KEEPER = Path(__file__).with_name("keeper.py")
 TOY = """
 [build_network]
@@ -145,7 +150,7 @@ def test_what_depends_on_a_failed_run_is_cancelled(place):
 
 def test_a_run_that_goes_on_tells_how_far_it_is(place):
     submit("long.toml", "--site", "site.toml", "-o", "runs/long")
-    wait_for(lambda: row("runs/long")["done"], "progress")
+    wait_for(lambda: row("runs/long")["left_s"], "progress")
     told = row("runs/long")
     assert told["state"] == "RUNNING" and 0 < told["done"] < 1 and told["left_s"] > 0
     assert f"{told['job']}  RUNNING" in invoke("jobs").stdout.replace("   ", "  ")
@@ -192,6 +197,44 @@ def test_slurm_tells_a_run_before_its_time_is_up(place):
     submit("toy.toml", "--site", "keeper.toml", "-o", "runs/timed", "--time", "3")
     wait_for(lambda: ended("runs/timed"), "a second go", seconds=240)
     assert begun("runs/timed") == ["afresh", "--resume"] and row("runs/timed")["state"] == "COMPLETED"
+
+
+@pytest.mark.skipif(not CHECKPOINTS, reason="this version of dtb run writes no checkpoints")
+def test_a_run_signalled_half_way_ends_with_the_spikes_of_an_uninterrupted_one(place):
+    Path("half.toml").write_text(TOY.format(duration=60_000))
+    submit("half.toml", "--site", "site.toml", "-o", "runs/half")
+    job = row("runs/half")["job"]
+    wait_for(lambda: row("runs/half")["done"], "progress")
+    ask_slurm("scancel", "--batch", "--signal=USR2", job)
+    wait_for(lambda: ended("runs/half"), "a second go")
+    assert "Restarts=1 " in ask_slurm("scontrol", "show", "job", job) and row("runs/half")["state"] == "COMPLETED"
+    assert "stopped and saved at" in Path(f"runs/half.slurm/{job}.log").read_text()
+    assert invoke("run", "half.toml", "-o", "whole", "--no-report").exit_code == 0
+    assert digest("runs/half") == digest("whole")
+
+
+# many ranks ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not RANKS, reason="this version of dtb run, or this environment, has no MPI")
+def test_two_nodes_of_two_ranks_have_the_spikes_of_one(place):
+    Path("ranks.toml").write_text(SITE + "tasks_per_node = 2\n")
+    submit("toy.toml", "--site", "ranks.toml", "--nodes", 2, "-o", "runs/ranks")
+    wait_for(lambda: ended("runs/ranks"), "four ranks")
+    assert json.loads(Path("runs/ranks/summary.json").read_text())["ranks"] == 4
+    assert invoke("run", "toy.toml", "-o", "one-rank", "--no-report").exit_code == 0
+    assert digest("runs/ranks") == digest("one-rank")
+
+
+@pytest.mark.skipif(not RANKS, reason="this version of dtb run, or this environment, has no MPI")
+def test_the_wrong_kind_of_mpi_ends_the_job_with_a_line_that_says_so(place):
+    """MPICH understands pmi2."""
+    Path("wrong.toml").write_text(SITE.replace("pmi2", "pmix") + "tasks_per_node = 2\n")
+    submit("toy.toml", "--site", "wrong.toml", "--nodes", 2, "-o", "runs/wrong")
+    wait_for(lambda: ended("runs/wrong"), "the end of four runs that do not know of each other")
+    told = row("runs/wrong")
+    assert told["state"] == "FAILED" and "--mpi=pmi2" in Path(told["log"]).read_text()
+    assert not Path("runs/wrong").exists()
 
 
 # what Slurm refuses --------------------------------------------------------------------------------------------
