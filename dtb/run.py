@@ -86,14 +86,14 @@ def run_config(
     clock.lap("network")
     recording = Recording(**config.Recording.keywords(), store=out / "recording.zarr")
     recording.prepare(network, config.Simulation.dt)
+    progress = ProgressFile(out / "progress.json", progress)  # for who looks on from elsewhere
     simulation = Simulation(network, **config.Simulation.keywords())
     clock.lap("compile")
     with private(config.brain != "default"), whole_or_none(out, recording):  # nothing was written until here
         prepare_folder(out)
         write_file(out / "config.toml", portable(config, brain).to_toml())
         write_file(out / "provenance.json", provenance(brain, network, config))
-        tell = ProgressFile(out / "progress.json", progress)  # for who looks on from elsewhere
-        status = simulate(simulation, recording, config.run.duration, tell)
+        status = simulate(simulation, recording, config.run.duration, progress)
         clock.lap("run")
         scans, used, fc = observe(config, brain, recording, out)
         clock.lap("bold")
