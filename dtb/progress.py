@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dtb.engine.store import write_file
 
-EVERY = 5.0  # s
+EVERY = 2.0  # s
 
 
 class Progress(NamedTuple):
@@ -37,7 +37,7 @@ class Progress(NamedTuple):
 
 
 class ProgressFile:
-    """A function of (steps done, steps in total) that writes progress.json every five seconds.
+    """A function of (steps done, steps in total) that writes progress.json every two seconds.
 
     Parameters
     ----------
