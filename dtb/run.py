@@ -84,9 +84,9 @@ def run_config(
     network = build_network(brain, **config.build_network.keywords())
     check_memory(network, config)
     clock.lap("network")
+    progress = ProgressFile(out / "progress.json", progress)  # for who looks on from elsewhere
     recording = Recording(**config.Recording.keywords(), store=out / "recording.zarr")
     recording.prepare(network, config.Simulation.dt)
-    progress = ProgressFile(out / "progress.json", progress)  # for who looks on from elsewhere
     simulation = Simulation(network, **config.Simulation.keywords())
     clock.lap("compile")
     with private(config.brain != "default"), whole_or_none(out, recording):  # nothing was written until here
