@@ -228,12 +228,13 @@ def test_two_nodes_of_two_ranks_have_the_spikes_of_one(place):
 
 @pytest.mark.skipif(not RANKS, reason="this version of dtb run, or this environment, has no MPI")
 def test_the_wrong_kind_of_mpi_ends_the_job_with_a_line_that_says_so(place):
-    """MPICH understands pmi2."""
-    Path("wrong.toml").write_text(SITE.replace("pmi2", "pmix") + "tasks_per_node = 2\n")
+    """MPICH understands pmi2, and not this one, which every Slurm of Debian has."""
+    Path("wrong.toml").write_text(SITE.replace("pmi2", "cray_shasta") + "tasks_per_node = 2\n")
     submit("toy.toml", "--site", "wrong.toml", "--nodes", 2, "-o", "runs/wrong")
     wait_for(lambda: ended("runs/wrong"), "the end of four runs that do not know of each other")
     told = row("runs/wrong")
-    assert told["state"] == "FAILED" and "--mpi=pmi2" in Path(told["log"]).read_text()
+    errors = re.findall("^error: .*$", Path(told["log"]).read_text(), re.MULTILINE)
+    assert told["state"] == "FAILED" and len(errors) == 1 and "--mpi=pmi2" in errors[0]
     assert not Path("runs/wrong").exists()
 
 
