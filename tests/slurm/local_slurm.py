@@ -211,6 +211,7 @@ def end(pid_file: Path) -> None:
 if __name__ == "__main__":
     slurm = LocalSlurm()
     print(f"export SLURM_CONF={slurm.environment['SLURM_CONF']}    # Ctrl-C stops it", flush=True)
-    with suppress(KeyboardInterrupt):
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # after the start: daemons inherit what is blocked
+    signal.sigwait(ends)
     slurm.stop()
