@@ -191,6 +191,79 @@ def check(debug: Debug = False) -> None:
             raise typer.Exit(FAILED)
 
 
+@app.command()
+def submit(
+    verb: Annotated[str, typer.Argument(help="What to do with the config: run.")],
+    config: Annotated[Path, typer.Argument(readable=False, help="A TOML file, such as configs/rest.toml.")],
+    site: Annotated[
+        str, typer.Option("--site", metavar="NAME", help="Site profile: a name, or a path ending in .toml.")
+    ],
+    nodes: Annotated[int, typer.Option("--nodes", metavar="N", help="Nodes of the job.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Run folder; runs/NAME of the config if not given.")
+    ] = None,
+    array: Annotated[
+        str | None, typer.Option("--array", metavar="K[%M]", help="K runs of seeds that count up, at most M at a time.")
+    ] = None,
+    dependency: Annotated[
+        str | None, typer.Option("--dependency", metavar="KIND:JOB", help="Such as afterok:123 or afterok:runs/first.")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option("--time", help="Limit of one go, such as 12:00:00; the site's if not given.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the script, ask Slurm about it, submit nothing.")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="TABLE.key=value", help="Override one value of the config.")
+    ] = None,
+    report: Annotated[bool, typer.Option(help="Make report.html of each run.")] = True,
+    debug: Debug = False,
+) -> None:
+    """Hand a run to Slurm: it keeps its state before its time is up, queues itself again, and goes on."""
+    with reported(debug):
+        from shutil import which
+
+        from cluster.launch import SCRIPT, Job, known_verb
+        from dtb.config import load_config
+
+        known_verb(verb)
+        settings = load_config(config, set_ or ())
+        folder = out if out is not None else Path("runs") / config.stem
+        job = Job(verb, settings, site, nodes, folder, array, dependency, time, report)
+        print(job.script())
+        if dry_run:
+            print(job.test() if which("sbatch") else "no Slurm was asked: no sbatch on the PATH", file=sys.stderr)
+            return
+        number = job.submit().job
+        log = str(job.log).replace("%j", number).replace("%A", number).replace("%a", "*")
+        print(f"job {number}: {job.folder / SCRIPT}, log {log}")
+
+
+@app.command("jobs")
+def jobs_(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Where to look: run folders, or folders of them; runs if not given.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    debug: Debug = False,
+) -> None:
+    """State, progress and time left of submitted runs."""
+    with reported(debug):
+        import json
+
+        from cluster.jobs import jobs, table
+
+        places = folders or [Path("runs")]
+        rows = jobs(places)
+        if as_json:
+            print(json.dumps([row._asdict() for row in rows], indent=2))
+        elif rows:
+            print(table(rows))
+        else:
+            say(f"nothing was submitted in {', '.join(map(str, places))}: dtb submit run CONFIG --site NAME --nodes N")
+
+
 @brain_app.command()
 def validate(
     file: Annotated[Path, typer.Argument(readable=False, help="A Brain file (.h5).")], debug: Debug = False

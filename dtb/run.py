@@ -31,6 +31,7 @@ from dtb.network.tiles import PURE_FROM
 from dtb.observe.balloon import Balloon
 from dtb.observe.bids import write_bold
 from dtb.observe.measures import fc_correlation, functional_connectivity
+from dtb.progress import ProgressFile
 from dtb.report import warm_up
 from dtb.run_checkpoints import (
     FOLDER,
@@ -49,6 +50,7 @@ from dtb.summary import Summary, peak_rss_bytes, processor, versions
 OWN = (  # what a run folder holds
     "config.toml",
     "provenance.json",
+    "progress.json",
     "summary.json",
     "report.html",
     "recording.zarr",
@@ -125,6 +127,7 @@ def run_config(
     network = build_network(brain, **config.build_network.keywords())
     check_memory(network, config, comm)
     clock.lap("network")
+    progress = ProgressFile(out / "progress.json", progress)  # for who looks on from elsewhere
     recording = Recording(**config.Recording.keywords(), store=out / "recording.zarr")
     recording.prepare(network, config.Simulation.dt)
     simulation = Simulation(network, **config.Simulation.keywords(), comm=comm)
@@ -157,6 +160,7 @@ def run_config(
         if status == "interrupted" and keeper.step == simulation.step:
             summary = summary.model_copy(update={"checkpoint_s": summary.biological_s})
         write_file(out / "summary.json", summary.model_dump_json(indent=2) + "\n")
+        (out / "progress.json").unlink(missing_ok=True)  # the summary says it all
         if status == "complete":
             clear_checkpoints(out)
         if report:  # of the finished folder: if drawing fails, the run is there all the same

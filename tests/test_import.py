@@ -23,7 +23,16 @@ LAYERS = [  # each imports only from those above it
     ("dtb.observe",),
     ("dtb.assimilation",),
     ("dtb.experiments",),
-    ("dtb.report", "dtb.config", "dtb.summary", "dtb.schemas", "dtb.run", "dtb.run_checkpoints", "dtb.check"),
+    (
+        "dtb.report",
+        "dtb.config",
+        "dtb.summary",
+        "dtb.schemas",
+        "dtb.progress",
+        "dtb.run",
+        "dtb.run_checkpoints",
+        "dtb.check",
+    ),
     ("cluster", "data_pipelines"),
     ("dtb.cli",),
 ]

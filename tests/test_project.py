@@ -175,7 +175,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
 
 def test_the_wheel_has_the_data_and_the_three_packages_only(wheel):
     names = set(wheel.namelist())
-    assert names >= DATA
+    assert names >= DATA | {"cluster/slurm/run.sh", "cluster/slurm/sites/local.toml"}
     info = f"digital_twin_brain-{dtb.__version__}.dist-info"
     assert {name.partition("/")[0] for name in names} == {*PACKAGES, info}
     assert {f"{info}/licenses/LICENSE", f"{info}/licenses/dtb/data/HCP_TERMS.md"} <= names
