@@ -194,12 +194,13 @@ def test_a_run_goes_on_after_every_signal_as_if_there_had_been_none(config, tmp_
     out, told = tmp_path / "run", []
     for resume, step, number in ((False, 100, signal.SIGTERM), (True, 1200, signal.SIGUSR2)):
         with pytest.raises(Checkpointed, match="go on with --resume"):
-            run_config(settings, out, False, stopped_at(step, number), False, resume, told.append)
+            run_config(settings, out, progress=stopped_at(step, number), report=False, resume=resume, tell=told.append)
         assert not (out / "summary.json").exists()
         shown = invoke("show", out).stdout
         assert "Run unfinished" in shown and "go on with --resume" in shown
     other = load_config(config, ["run.duration=4000", "Recording.bin=2.0", "Balloon.tr_s=0.07", "Simulation.threads=2"])
-    summary = run_config(other, out, False, stopped_at(2500, signal.SIGINT), False, True, told.append)
+    at = stopped_at(2500, signal.SIGINT)
+    summary = run_config(other, out, progress=at, report=False, resume=True, tell=told.append)
     assert summary.status == "interrupted" and summary.checkpoint_s == summary.biological_s < 4
     assert (out / "spikes.h5").exists()
     third = load_config(
