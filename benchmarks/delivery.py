@@ -94,8 +94,8 @@ class Stored:
     def deliver(self) -> None:
         begin = self.simulation.step - self.steps
         scatter_rows(
-            0, begin, self.steps, self.backend.layout, self.state.history[0], self.backend.way.tables, *self.rings,
-            self.tally, self.waiting,
+            0, begin, self.steps, True, self.backend.layout, self.state.history[0], self.backend.way.tables,
+            *self.rings, self.tally, self.waiting,
         )  # fmt: skip
 
     def run(self) -> float:
