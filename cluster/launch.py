@@ -18,6 +18,7 @@ from pydantic import Field
 
 from cluster.sites import EARLY_S, Site, load_site, seconds, shipped
 from dtb.config import Config, Table, shown
+from dtb.run import private
 
 VERBS: dict[str, str | None] = {  # what can be submitted: its template in slurm/; None for what is not there yet
     "run": "run.sh",
@@ -326,17 +327,6 @@ def quoted(value: str) -> str:
 
 def told(key: str, value: str | None) -> str:
     return f'{key} = "{value}"' if value else f"no {key}"
-
-
-@contextmanager
-def private(personal: bool) -> Iterator[None]:
-    """What names a person's brain is readable by its owner only, and so is what a job writes."""
-    before = os.umask(0o077) if personal else None
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.umask(before)
 
 
 @contextmanager
