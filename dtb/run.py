@@ -32,7 +32,7 @@ from dtb.observe.balloon import Balloon
 from dtb.observe.bids import write_bold
 from dtb.observe.measures import fc_correlation, functional_connectivity
 from dtb.progress import ProgressFile
-from dtb.report import warm_up
+from dtb.report.glass_brain import GlassBrain
 from dtb.run_checkpoints import (
     FOLDER,
     Checkpointed,
@@ -64,6 +64,7 @@ NEURON_BYTES = 40  # state, spike lists, synaptic sums; law 3 allows 36 on a dev
 SMALL_NEURON_BYTES = 48  # where populations are small, parameters are looked up by blocks of lanes
 ONSET_S = 20.0  # the haemodynamic start from rest, which all regions share, is left out of functional connectivity
 MIN_SCANS = 10  # of which a correlation is made
+SHORT = 1e9  # neuron-steps, a few seconds: what draws the page gets ready while such a run computes
 THREADS_PER_CORE, MANY_THREADS = 4, 16  # a block waits for its slowest thread: more than these are a slip of the pen
 PSEUDONYM = r"sub-[0-9a-f]{8}"
 
@@ -111,8 +112,7 @@ def run_config(
         raise ValueError(f"--resume goes on on one rank in this version, not on {comm.size}.")
     on_first_rank(comm, lambda: check_folder(out, force, resume))
     check_config(config)
-    if report and comm.rank == 0:
-        warm_up()
+    glass = GlassBrain() if report and comm.rank == 0 and is_short(config) else None
     agree(comm, "the config", config.hash)
     clock = Clock()
     brain = load_brain(config)
@@ -166,7 +166,7 @@ def run_config(
         if report:  # of the finished folder: if drawing fails, the run is there all the same
             from dtb.report.run import make_report  # here, because it reads runs, and because drawing is heavy
 
-            make_report(out, brain)
+            make_report(out, brain, glass)
             clock.lap("report")
             phases = summary.phases | {"report": clock.seconds["report"]}
             summary = summary.model_copy(update={"phases": phases})
@@ -260,6 +260,10 @@ def check_config(config: Config) -> None:
             Balloon(**config.Balloon.keywords())
         except ValueError as error:
             raise ValueError(f"[Balloon] {error}") from None
+
+
+def is_short(config: Config) -> bool:
+    return config.build_network.n_neurons * config.run.duration / config.Simulation.dt < SHORT
 
 
 def load_brain(config: Config) -> Brain:

@@ -29,6 +29,7 @@ class Spiking(NamedTuple):
     owner: np.ndarray
     gid: np.ndarray
     population: list[str]
+    classes: list[str]  # of all neurons of the network, if that is known; in one order, which gives them their colours
     duration: float  # ms over which they were followed
 
 
@@ -63,7 +64,9 @@ def spiking(recording: Recording) -> Spiking:
     else:
         raise ValueError("no spikes were recorded. Set raster or spikes of the Recording.")
     begin, end = recording.span
-    return Spiking(time, np.searchsorted(gid, who), gid, population, end - begin)
+    named = map(str, recording["population"]) if "population" in recording else population
+    classes = list(dict.fromkeys(map(class_of, named)))
+    return Spiking(time, np.searchsorted(gid, who), gid, population, classes, end - begin)
 
 
 def window(recording: Recording, start: float | None, stop: float | None) -> tuple[float, float]:
@@ -162,9 +165,9 @@ def intervals(spikes: Spiking, settle: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def by_class(spikes: Spiking) -> tuple[list[str], np.ndarray]:
-    """Names of the cell classes, and the class (neuron,) of each neuron."""
+    """Names of the cell classes that any of the neurons is of, and the class (neuron,) of each neuron."""
     names = [class_of(p) for p in spikes.population]
-    known = list(dict.fromkeys(names))
+    known = [name for name in spikes.classes if name in set(names)]
     return known, np.array([known.index(name) for name in names], dtype=np.int64)
 
 
@@ -172,7 +175,7 @@ def isi(recording: Recording, ax: Axes | None, settle: float) -> Axes:
     spikes = spiking(recording)
     known, kind = by_class(spikes)
     gap, owner = intervals(spikes, settle)
-    colour = class_colours(known)
+    colour = class_colours(spikes.classes)
     with themed():
         ax = axes(ax)
         if len(gap):
@@ -196,7 +199,7 @@ def rate_distribution(recording: Recording, ax: Axes | None, settle: float) -> A
     settle = settle if begin < settle < end else begin
     count = np.bincount(spikes.owner[spikes.time >= settle], minlength=len(spikes.gid))
     rate = count / ((end - settle) / 1000)
-    colour = class_colours(known)
+    colour = class_colours(spikes.classes)
     with themed():
         ax = axes(ax)
         edges = np.linspace(0, max(1.0, rate.max(initial=0) * 1.02), 41).tolist()

@@ -1,107 +1,88 @@
-"""The brain of a run: tracts on a glass brain and as a matrix, delays, and values of regions on the brain."""
+"""The brain of a run: what is drawn of it on the glass brain, tracts as a matrix, and delays."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dtb.report.folder import Run
+from dtb.report.glass_brain import GlassBrain
 from dtb.report.page import Note, Plate, blank, plate
-from dtb.theme import GRID, INK, MUTED, SEQUENTIAL, class_colours, log_ticks, region_colours, themed
+from dtb.theme import INK, SEQUENTIAL, class_colours, log_ticks, region_colours, themed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-GLASS = np.array([[-90.0, 90.0], [-125.0, 92.0], [-72.0, 108.0]])  # mm: what nilearn's glass brain encloses, MNI152
-SLACK = 12.0  # mm that centroids may lie outside of it
 EDGES = 200  # tracts on the glass brain; more hide each other
 MARKERS = 1_500  # regions on the glass brain; of more, an even choice
-MARKER = 30  # points² of a dot
 EXTREMES = (5, 95)  # percentiles where the colours of values on the brain end
 SIDE = 400  # pixels of a matrix; more regions are averaged in squares
-
-
-def in_glass(run: Run) -> bool:
-    """Whether the centroids can be in the space of the glass brain, MNI152."""
-    low, high = GLASS[:, 0] - SLACK, GLASS[:, 1] + SLACK
-    return bool(((run.brain.centroid >= low) & (run.brain.centroid <= high)).all())
-
-
 NOT_IN_GLASS = (
     "No glass brain: centroids of regions lie outside the MNI152 template, so they are not in its space. Bring the "
     "centroids of the Brain file to MNI152 coordinates [mm] to see regions on it."
 )
 
 
-def structure(run: Run) -> Iterator[Plate | Note]:
-    """The connectome, on the brain and as a matrix, and the delays that come of it."""
+def connectome(run: Run, glass: GlassBrain) -> Iterator[Plate | Note]:
+    """The strongest tracts on the glass brain."""
     if not len(run.brain.tracts):
         yield Note("No connectome: this brain has no tracts.")
         return
-    yield connectome(run) if in_glass(run) else Note(NOT_IN_GLASS)
-    yield matrix_and_delays(run)
+    if "tracts" not in glass:
+        yield Note(NOT_IN_GLASS)
+        return
+    weight = strongest(run)[1]
+    reach = f"{weight.max() / weight.min():,.3g}-fold" if len(weight) else "not at all"
+    yield plate(
+        glass["tracts"],
+        "Regions as dots and the strongest tracts as lines, seen from the left, the front, the right and above.",
+        f"Connectome of the person: the {len(weight):,} strongest of {count_pairs(run):,} connected pairs of "
+        f"regions, darker where stronger (they differ {reach}, on a log scale; both directions averaged). Each dot "
+        "is a region at its centroid (MNI152), its size the grey matter that it holds, its colour the place from "
+        "the back (dark) to the front (light) of the head, as in the raster below. Straight lines join centroids: "
+        "they are not the paths of fibres. Tractography over-counts short tracts and says nothing of direction.",
+    )
 
 
-def connectome(run: Run) -> Plate:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LogNorm
-    from nilearn.plotting import plot_connectome
-
-    tracts, n = run.brain.tracts, run.brain.n_regions
-    post, pre, weight = undirected(tracts.post, tracts.pre, tracts.weight, n)
-    strongest = np.argsort(-weight, kind="stable")[:EDGES]
-    post, pre, weight = post[strongest], pre[strongest], weight[strongest]
-    shown = np.union1d(np.union1d(post, pre), spread(n, MARKERS))
-    place = np.full(n, -1)
-    place[shown] = np.arange(len(shown))
-    adjacency = np.zeros((len(shown), len(shown)))
-    strength = np.log10(weight / weight.min()) + 0.1 if len(weight) else weight  # above 0, so that all are drawn
-    adjacency[place[post], place[pre]] = adjacency[place[pre], place[post]] = strength
-    volume = run.brain.volume[shown]
-    colours = region_colours(run.brain.centroid[:, 1])[shown]
-    with themed():
-        figure = blank(2.9)
-        display = plot_connectome(
-            adjacency,
-            run.brain.centroid[shown],
-            node_color=list(colours),
-            node_size=6 + 55 * volume / volume.max(),
-            edge_cmap=edge_map(),
-            edge_vmin=0,
-            edge_vmax=float(strength.max(initial=1.0)),
-            edge_kwargs={"linewidth": 1.1},
-            node_kwargs={"edgecolors": "white", "linewidths": 0.4},
-            display_mode="lyrz",
-            figure=figure,
-            axes=(0, 0, 0.9, 1),
-            annotate=False,
-            colorbar=False,
-        )
-        display.annotate(size=8, color=MUTED)
-        ax = figure.add_axes((0.925, 0.12, 0.012, 0.76))
-        top = float(weight.max() / weight.min()) if len(weight) else 1.0
-        bar = figure.colorbar(ScalarMappable(LogNorm(1, max(top, 1.01)), edge_map()), cax=ax)
-        bar.set_ticks([t for t in (1, 2, 5, 10, 20, 50, 100, 1000) if t <= top], minor=False)
-        bar.ax.minorticks_off()
-        bar.ax.yaxis.set_major_formatter("{x:g}×")
-        bar.outline.set_edgecolor(GRID)
-        bar.set_label("weight, relative to the weakest shown", size=8)
-        reach = f"{weight.max() / weight.min():,.3g}-fold" if len(weight) else "not at all"
-        return plate(
-            figure,
-            "Regions as dots and the strongest tracts as lines, seen from the left, the front, the right and above.",
-            f"Connectome of the person: the {len(weight):,} strongest of {count_pairs(run):,} connected pairs of "
-            f"regions, darker where stronger (they differ {reach}, on a log scale; both directions averaged). Each dot "
-            "is a region at its centroid (MNI152), its size the grey matter that it holds, its colour the place from "
-            "the back (dark) to the front (light) of the head, as in the raster below. Straight lines join centroids: "
-            "they are not the paths of fibres. Tractography over-counts short tracts and says nothing of direction.",
-        )
+def strongest(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """(tract, 2) regions and (tract,) weights of the tracts that are drawn."""
+    tracts = run.brain.tracts
+    post, pre, weight = undirected(tracts.post, tracts.pre, tracts.weight, run.brain.n_regions)
+    first = np.argsort(-weight, kind="stable")[:EDGES]
+    return np.stack([post[first], pre[first]], axis=1), weight[first]
 
 
-def matrix_and_delays(run: Run) -> Plate:
+def tract_drawing(run: Run) -> dict[str, Any]:
+    """What `glass_brain.tracts` draws."""
+    ends, weight = strongest(run)
+    n = run.brain.n_regions
+    shown = np.union1d(ends, spread(n))
+    return {
+        "place": run.brain.centroid[shown],
+        "volume": run.brain.volume[shown],
+        "colour": region_colours(run.brain.centroid[:, 1])[shown],
+        "ends": np.searchsorted(shown, ends),
+        "weight": weight,
+    }
+
+
+def value_drawing(run: Run, values: np.ndarray, unit: str) -> dict[str, Any]:
+    """What `glass_brain.rates` draws: values of regions, such as rates."""
+    low, high = (float(x) for x in np.percentile(values, EXTREMES))  # or one odd region takes all the colours
+    high = high if high > low else low + 1
+    beyond = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    extend = beyond[bool(values.min() < low), bool(values.max() > high)]
+    shown = spread(run.brain.n_regions)
+    place, value = run.brain.centroid[shown], values[shown]
+    return {"place": place, "value": value, "low": low, "high": high, "extend": extend, "unit": unit}
+
+
+def matrix_and_delays(run: Run) -> Iterator[Plate]:
+    """Who feeds whom, and how long that takes."""
+    if not len(run.brain.tracts):
+        return
     from matplotlib.colors import LogNorm
 
     with themed():
@@ -123,7 +104,7 @@ def matrix_and_delays(run: Run) -> Plate:
         middle = weighted_median(delay, share)
         right.axvline(middle, color=INK, lw=1, ls="--")
         right.annotate(f"median {middle:.0f} ms", (middle, right.get_ylim()[1]), (4, -10), textcoords="offset points")
-    return plate(
+    yield plate(
         figure,
         "Matrix of tract weights between regions, and a histogram of conduction delays.",
         "Left: who feeds whom. Each row is a region that receives, each column one that sends; the colour is the share "
@@ -149,9 +130,9 @@ def count_pairs(run: Run) -> int:
     return len(undirected(tracts.post, tracts.pre, tracts.weight, run.brain.n_regions)[0])
 
 
-def spread(n: int, most: int) -> np.ndarray:
-    """At most `most` of n numbers, evenly spaced."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
+def spread(n: int) -> np.ndarray:
+    """The regions of n that are drawn on the glass brain, evenly chosen."""
+    return np.unique(np.linspace(0, n - 1, min(n, MARKERS)).round().astype(np.int64))
 
 
 def input_shares(run: Run) -> np.ndarray:
@@ -206,49 +187,3 @@ def weighted_median(values: np.ndarray, weight: np.ndarray) -> float:
     order = np.argsort(values)
     running = np.cumsum(weight[order])
     return float(values[order][np.searchsorted(running, running[-1] / 2)]) if len(values) else float("nan")
-
-
-def edge_map():
-    """Of tracts: warm, to be told from the grey lines of the glass brain and from the colours of regions."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("dtb_edges", ["#F6C99B", "#D55E00", "#5C2500"])
-
-
-def markers(figure: Figure, run: Run, values: np.ndarray, box: tuple[float, float, float, float], **keywords) -> None:
-    """Values (region,) as dots on a glass brain inside `box` of a figure; high ones lie on top."""
-    from nilearn.plotting import plot_markers
-
-    shown = spread(run.brain.n_regions, MARKERS)
-    shown = shown[np.argsort(values[shown], kind="stable")]
-    display = plot_markers(
-        values[shown],
-        run.brain.centroid[shown],
-        figure=figure,
-        axes=box,
-        annotate=False,
-        colorbar=False,
-        node_kwargs={"edgecolors": "white", "linewidths": 0.3},
-        **keywords,
-    )
-    display.annotate(size=8, color=MUTED)
-
-
-def on_brain(run: Run, values: np.ndarray, unit: str, alt: str, caption: str) -> Plate:
-    """Values of regions on the brain."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    low, high = (float(x) for x in np.percentile(values, EXTREMES))  # or one odd region takes all the colours
-    high = high if high > low else low + 1
-    beyond = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
-    extend = beyond[bool(values.min() < low), bool(values.max() > high)]
-    with themed():
-        figure = blank(2.6)
-        markers(figure, run, values, (0.0, 0.0, 0.88, 1.0), node_cmap=SEQUENTIAL, node_vmin=low, node_vmax=high,
-                display_mode="lyrz", node_size=MARKER)  # fmt: skip
-        ax = figure.add_axes((0.905, 0.16, 0.014, 0.68))
-        bar = figure.colorbar(ScalarMappable(Normalize(low, high), SEQUENTIAL), cax=ax, extend=extend)
-        bar.set_label(unit)
-        bar.outline.set_edgecolor(GRID)
-        return plate(figure, alt, caption)

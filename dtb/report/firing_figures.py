@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,13 +12,18 @@ from dtb.engine.recording_plots import by_class, class_of, intervals, region_of,
 from dtb.engine.recording_views import SETTLE
 from dtb.engine.statistics import MIN_SPIKES
 from dtb.network.neuron import RECEPTORS
-from dtb.report.brain_figures import NOT_IN_GLASS, in_glass, markers, on_brain
+from dtb.report.brain_figures import NOT_IN_GLASS
 from dtb.report.folder import Run
+from dtb.report.glass_brain import GlassBrain
 from dtb.report.page import Note, Plate, blank, plate
-from dtb.theme import GRID, INK, REGION_MAP, REGION_SPAN, class_colours, region_colours, themed
+from dtb.theme import GRID, INK, MUTED, class_colours, region_colours, themed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RASTER = 1000.0  # ms that the raster shows: single spikes are seen
 SIDES = {"L": "left", "B": "middle", "R": "right"}
+FEW = 4  # cell classes, up to which a legend finds room inside of its axes
 FINE = 5.0  # ms of the rate under the raster, as in the synchrony of a summary
 CURRENT_COLOURS = {
     "AMPA": "#D55E00",
@@ -27,29 +32,43 @@ CURRENT_COLOURS = {
     "GABA_B": "#56B4E9",
     "background": "#8C8C8C",
 }
+NO_SPIKES = "No raster and no distributions: no spikes were kept. Set raster or spikes in [Recording]."
+NO_RATES = "No rates were kept. Set rates = true in [Recording] to see them over time and on the brain."
+NO_MEMBRANE = "No membrane was recorded. Name populations in membrane of [Recording] to see V and currents."
 
 
-def firing(run: Run) -> Iterator[Plate | Note]:
+def firing(run: Run, glass: GlassBrain) -> list[Plate | Note]:
     if not run.summary.biological_s:
-        yield Note("Nothing was simulated, so nothing fired.")
-        return
-    spikes = any(name in run.recording for name in ("raster_gid", "spike_gid"))
-    rates = any(name in run.recording for name in ("region_rate", "population_rate"))
-    if spikes:
-        yield raster(run)
-    else:
-        yield Note("No raster and no distributions: no spikes were kept. Set raster or spikes in [Recording].")
+        return [Note("Nothing was simulated, so nothing fired.")]
+    spikes, rates = has_spikes(run), has_rates(run)
+    parts: list[Plate | Note] = []
     if rates:
-        yield rates_over_time(run)
-        yield from rates_on_brain(run)
+        values = run.class_rates or {"all neurons": run.region_rates}
+        parts += [rates_over_time(run), rates_by_population(run, values)]
     else:
-        yield Note("No rates were kept. Set rates = true in [Recording] to see them over time and on the brain.")
+        parts.append(
+            Note("No rates were kept. Set rates = true in [Recording] to see them over time and on the brain.")
+        )
     if spikes:
-        yield distributions(run)
+        parts.append(distributions(run))
     if "V" in run.recording and run.recording["V"].shape[1]:
-        yield membrane(run)
+        parts.append(membrane(run))
     else:
-        yield Note("No membrane was recorded. Name populations in membrane of [Recording] to see V and currents.")
+        parts.append(
+            Note("No membrane was recorded. Name populations in membrane of [Recording] to see V and currents.")
+        )
+    parts.insert(0, raster(run) if spikes else Note(NO_SPIKES))
+    if rates:  # now only, because the glass brain is being drawn meanwhile
+        parts.insert(3, rates_on_brain(glass["rates"]) if "rates" in glass else Note(NOT_IN_GLASS))
+    return parts
+
+
+def has_spikes(run: Run) -> bool:
+    return any(name in run.recording for name in ("raster_gid", "spike_gid"))
+
+
+def has_rates(run: Run) -> bool:
+    return any(name in run.recording for name in ("region_rate", "population_rate"))
 
 
 def raster(run: Run) -> Plate:
@@ -60,10 +79,9 @@ def raster(run: Run) -> Plate:
     colours = dict(zip(run.labels, region_colours(run.brain.centroid[:, 1]), strict=True))
     shown = spiking(recording)
     n = len(shown.gid)
-    glass = in_glass(run)
     with themed():
         figure = blank(5.6)
-        wide = 0.70 if glass else 0.92
+        wide = 0.72
         top = figure.add_axes((0.065, 0.30, wide, 0.675))
         recording.plot_raster(top, start, end, [run.labels[r] for r in from_below], colours)
         top.set(xlabel="", ylabel=f"{n:,} neurons, by region")
@@ -77,29 +95,39 @@ def raster(run: Run) -> Plate:
             top.axhline(edge - 0.5, color=GRID, lw=0.8, zorder=0)
         top.tick_params(labelbottom=False)
         below = figure.add_axes((0.065, 0.09, wide, 0.175), sharex=top)
-        if any(name in recording for name in ("region_rate", "population_rate")):
+        if has_rates(run):
             recording.plot_rates(below, smooth=max(FINE, recording.bin))
             below.set_ylim(0, visible_top(below, start / 1000, end / 1000))
             below.set_xlim(start / 1000, end / 1000)
+            classes = len(run.network.classes)
+            below.legend(loc="upper left", bbox_to_anchor=(1.02, 1.1), ncols=1 if classes <= FEW else 2)
         below.set_xlabel("time [s]")
-        if glass:
-            rank = np.empty(len(from_below))
-            rank[np.argsort(run.brain.centroid[:, 1], kind="stable")] = np.linspace(*REGION_SPAN, len(rank))
-            for mode, box in (("x", (0.785, 0.64, 0.21, 0.31)), ("z", (0.785, 0.30, 0.21, 0.33))):
-                markers(figure, run, rank, box, node_vmin=0, node_vmax=1, display_mode=mode, node_size=22,
-                        node_cmap=REGION_MAP)  # fmt: skip
-            figure.text(0.79, 0.955, "colour of a region", size=9, weight="bold")
+        key_to_colours(figure, run)
         which = "drawn at random from the whole network" if "raster_gid" in recording else "of the recorded populations"
-        key = "the glass brain is the key" if glass else "dark at the back of the head, light at the front"
         return plate(
             figure,
             "Raster of spikes, one row per neuron, coloured by region, and the mean rate of each cell class below it.",
             f"Spikes of {n:,} neurons {which}, in the last {(end - start) / 1000:g} s of the run. A row is a neuron; "
-            "neurons of a region lie together and share its colour "
-            f"({key}); in each hemisphere the cortex comes first, from back to front, then the rest. Bottom: mean rate "
-            f"of each cell class over all neurons, in bins of {max(FINE, recording.bin):g} ms. Vertical stripes would "
-            "be synchrony, rows without marks silent neurons.",
+            "neurons of a region lie together and share its colour (right: regions at their centroids, from the side "
+            "and from above); in each hemisphere the cortex comes first, from back to front, then the rest. Bottom: "
+            f"mean rate of each cell class over all neurons, in bins of {max(FINE, recording.bin):g} ms. Vertical "
+            "stripes would be synchrony, rows without marks silent neurons.",
         )
+
+
+def key_to_colours(figure: Figure, run: Run) -> None:
+    """Regions at their centroids, in the colours that they have in the raster: from the side and from above."""
+    place, colours = run.brain.centroid, region_colours(run.brain.centroid[:, 1])
+    figure.text(0.80, 0.955, "colour of a region", size=9, weight="bold")
+    for (across, up), (bottom, height), ends in (((1, 2), (0.69, 0.24), "back front"), ((0, 1), (0.30, 0.34), "L R")):
+        ax = figure.add_axes((0.80, bottom, 0.19, height))
+        nearest = np.argsort(place[:, 3 - across - up], kind="stable")  # they lie on top
+        x, y = place[nearest, across], place[nearest, up]
+        ax.scatter(x, y, s=22, c=colours[nearest], edgecolors="white", linewidths=0.4)
+        ax.set_aspect("equal")
+        ax.set_axis_off()
+        for at, text, side in zip((0, 1), ends.split(), ("left", "right"), strict=True):
+            ax.text(at, -0.02, text, size=8, color=MUTED, ha=side, va="top", transform=ax.transAxes)
 
 
 def visible_top(ax, start: float, stop: float) -> float:
@@ -116,6 +144,8 @@ def rates_over_time(run: Run) -> Plate:
         figure = blank(2.3, layout="constrained")
         ax = figure.subplots()
         run.recording.plot_rates(ax)
+        if len(run.network.classes) > FEW:
+            ax.legend(loc="upper left", bbox_to_anchor=(1, 1.05), ncols=1)
         highest = ax.get_ylim()[1]
         ax.set_ylim(0, highest * 1.15)
         begin, end = run.recording.span
@@ -132,47 +162,9 @@ def rates_over_time(run: Run) -> Plate:
     )
 
 
-def mean_rates(run: Run) -> tuple[dict[str, np.ndarray], bool]:
-    """Mean rate (region,) of each class, NaN where a region has none of it, or of all neurons; and whether by class."""
-    recording, n = run.recording, run.brain.n_regions
-    begin, end = recording.span
-    skip = round(SETTLE / recording.bin) if end - begin > SETTLE else 0
-    if "population_rate" in recording:
-        mean = mean_after(recording, "population_rate", skip)
-        classes = [c.name for c in run.network.classes]
-        values = {name: np.full(n, np.nan) for name in classes}
-        for k, name in enumerate(classes):
-            mine = run.network.population_class == k
-            values[name][run.network.population_region[mine]] = mean[mine]
-        return values, True
-    values = {"all neurons": np.full(n, np.nan)}
-    values["all neurons"][np.unique(run.network.population_region)] = mean_after(recording, "region_rate", skip)
-    return values, False
-
-
-def mean_after(recording, name: str, skip: int) -> np.ndarray:
-    """(column,) float64: mean over the rows of an array after the first ones."""
-    total, rows, seen = np.zeros(1), 0, 0
-    for block in recording.read_blocks(name):
-        late = block[max(0, skip - seen) :]
-        total, rows, seen = total + late.sum(axis=0, dtype=np.float64), rows + len(late), seen + len(block)
-    return total / max(rows, 1)
-
-
-def rates_on_brain(run: Run) -> Iterator[Plate | Note]:
-    values, by_kind = mean_rates(run)
-    yield rates_by_population(run, values)
-    if not in_glass(run):
-        yield Note(NOT_IN_GLASS)
-        return
-    if by_kind:  # classes differ less than regions, and have the figure before
-        size = run.network.size
-        table = np.array([values[c.name] for c in run.network.classes]).T
-        values = {"all neurons": np.nansum(table * size, axis=1) / size.sum(axis=1)}
-    yield on_brain(
-        run,
-        values["all neurons"],
-        "mean rate [spikes/s]",
+def rates_on_brain(picture: bytes) -> Plate:
+    return plate(
+        picture,
         "Mean rate of each region on the glass brain.",
         "Mean rate of each region on the glass brain, the first 2 s left out of longer runs; seen from the left, the "
         "front, the right and above. Colours end at the 5th and 95th percentile of all values. Regions differ by what "
@@ -214,10 +206,10 @@ def distributions(run: Run) -> Plate:
     square = np.bincount(owner, gap**2, len(kind)) / np.maximum(n, 1)
     enough = n >= MIN_SPIKES - 1
     cv = np.sqrt(np.maximum(square - mean**2, 0))[enough] / mean[enough]
-    colour = class_colours(known)
+    colour = class_colours(spikes.classes)
     with themed():
         figure = blank(2.75, layout="constrained")
-        left, middle, right = figure.subplots(1, 3)
+        left, middle, right = axes = figure.subplots(1, 3)
         run.recording.plot_isi(left, settle)
         run.recording.plot_rate_distribution(middle, settle)
         edges = np.linspace(0, max(2.0, float(cv.max(initial=0)) * 1.02), 41)
@@ -229,8 +221,14 @@ def distributions(run: Run) -> Plate:
         right.set(xlabel="CV of a neuron’s intervals", ylabel="share of neurons", xlim=(0, edges[-1]))
         right.set_ylim(0, right.get_ylim()[1] * 1.25)
         right.legend(loc="upper right")
-        for ax, title in ((left, "Intervals"), (middle, "Rates"), (right, "Irregularity")):
+        for ax, title in zip(axes, ("Intervals", "Rates", "Irregularity"), strict=True):
             ax.set_title(title)
+        if len(known) > FEW:  # three legends would hide what they explain
+            handles, labels = right.get_legend_handles_labels()
+            for ax in axes:
+                ax.get_legend().remove()
+            names = [label.partition(":")[0] for label in labels]
+            figure.legend(handles, names, loc="outside lower center", ncols=len(names), handlelength=1.2)
     return plate(
         figure,
         "Histograms of inter-spike intervals, of rates of neurons, and of the coefficient of variation of intervals.",

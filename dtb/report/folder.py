@@ -14,6 +14,7 @@ import numpy as np
 from dtb.brain import Bold, Brain, default_brain
 from dtb.config import Config, load_config
 from dtb.engine.recording import Recording
+from dtb.engine.recording_views import SETTLE
 from dtb.network.build import build_network
 from dtb.network.network import Network
 from dtb.observe.balloon import Balloon
@@ -100,6 +101,41 @@ class Run:
         if self.recorded is None or not 3 <= self.brain.n_regions <= MAX_FC_REGIONS:
             return None
         return functional_connectivity(self.recorded.data)
+
+    @cached_property
+    def class_rates(self) -> dict[str, np.ndarray]:
+        """Mean rate (region,) [spikes/s] of each class, NaN where a region has none of it, after the first 2 s; empty
+        where rates of populations were not kept."""
+        if "population_rate" not in self.recording:
+            return {}
+        mean, network = self._mean_after_onset("population_rate"), self.network
+        values = {}
+        for k, name in enumerate(c.name for c in network.classes):
+            mine = network.population_class == k
+            values[name] = np.full(self.brain.n_regions, np.nan)
+            values[name][network.population_region[mine]] = mean[mine]
+        return values
+
+    @cached_property
+    def region_rates(self) -> np.ndarray:
+        """(region,) spikes/s: mean over all neurons after the first 2 s; NaN where a region has none."""
+        if self.class_rates:
+            size = self.network.size
+            table = np.array(list(self.class_rates.values())).T
+            return np.nansum(table * size, axis=1) / size.sum(axis=1)
+        values = np.full(self.brain.n_regions, np.nan)
+        values[np.unique(self.network.population_region)] = self._mean_after_onset("region_rate")
+        return values
+
+    def _mean_after_onset(self, name: str) -> np.ndarray:
+        """(column,) float64: mean over the rows of an array, without the settling of longer runs."""
+        begin, end = self.recording.span
+        skip = round(SETTLE / self.recording.bin) if end - begin > SETTLE else 0
+        total, rows, seen = np.zeros(1), 0, 0
+        for block in self.recording.read_blocks(name):
+            late = block[max(0, skip - seen) :]
+            total, rows, seen = total + late.sum(axis=0, dtype=np.float64), rows + len(late), seen + len(block)
+        return total / max(rows, 1)
 
 
 def open_run(folder: str | os.PathLike[str], brain: Brain | None = None) -> Run:

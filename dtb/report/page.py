@@ -72,8 +72,10 @@ class Section:
         return self
 
 
-def plate(figure: Figure, alt: str, caption: str, vector: bool = False) -> Plate:
-    """A matplotlib figure as a picture inside the page: as SVG if that is asked for and small, else as PNG."""
+def plate(figure: Figure | bytes, alt: str, caption: str, vector: bool = False) -> Plate:
+    """A matplotlib figure, or a PNG, as a picture inside the page; a figure as SVG if that is asked for and small."""
+    if isinstance(figure, bytes):
+        return Plate(data_uri("image/png", figure), alt, caption)
     picture = ""
     with themed():
         if vector:
@@ -82,11 +84,15 @@ def plate(figure: Figure, alt: str, caption: str, vector: bool = False) -> Plate
             if drawn.tell() <= MAX_VECTOR:
                 picture = data_uri("image/svg+xml", drawn.getvalue())
         if not picture:
-            drawn = io.BytesIO()
-            figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None})
-            picture = data_uri("image/png", drawn.getvalue())
+            picture = data_uri("image/png", png(figure))
     figure.clear()
     return Plate(picture, alt, caption)
+
+
+def png(figure: Figure) -> bytes:
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None})
+    return drawn.getvalue()
 
 
 def data_uri(kind: str, content: bytes) -> str:

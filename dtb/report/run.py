@@ -6,13 +6,15 @@ import os
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 from dtb.brain import Brain
 from dtb.engine.store import write_file
 from dtb.report.bold_figures import bold, connectivity
-from dtb.report.brain_figures import structure
-from dtb.report.firing_figures import firing
+from dtb.report.brain_figures import connectome, matrix_and_delays, tract_drawing, value_drawing
+from dtb.report.firing_figures import firing, has_rates
 from dtb.report.folder import Run, open_run
+from dtb.report.glass_brain import GlassBrain, in_glass
 from dtb.report.page import Note, Section, render
 from dtb.report.parameters import parameters
 from dtb.report.tables import data_terms, performance, regime, reproduction
@@ -21,7 +23,7 @@ from dtb.summary import number
 NAME = "report.html"
 
 
-def make_report(folder: str | os.PathLike[str], brain: Brain | None = None) -> Path:
+def make_report(folder: str | os.PathLike[str], brain: Brain | None = None, glass: GlassBrain | None = None) -> Path:
     """Write report.html into the folder of a finished run, in place of an earlier one, and return its path.
 
     Parameters
@@ -30,6 +32,8 @@ def make_report(folder: str | os.PathLike[str], brain: Brain | None = None) -> P
         What `dtb run` left.
     brain : Brain or None
         That the run was made of; None looks where the config of the run says.
+    glass : GlassBrain or None
+        One that was started before; it ends here.
 
     Examples
     --------
@@ -37,35 +41,54 @@ def make_report(folder: str | os.PathLike[str], brain: Brain | None = None) -> P
     PosixPath('runs/toy/report.html')
     """
     begun = time.perf_counter()
-    run = open_run(folder, brain)
     path = Path(folder) / NAME
-    write_file(path, page_of(run, begun))
+    with glass or GlassBrain() as drawn:
+        write_file(path, page_of(open_run(folder, brain), drawn, begun))
     return path
 
 
-def page_of(run: Run, begun: float | None = None) -> str:
+def page_of(run: Run, glass: GlassBrain, begun: float | None = None) -> str:
     """The page as text; `begun` is when its making began, by `time.perf_counter`."""
+    glass.draw(glass_drawings(run))
     with warnings.catch_warnings():
         # What libraries say while drawing concerns developers: letters that the font of figures lacks are drawn as
         # boxes, and stand in full in the tables.
         warnings.simplefilter("ignore")
-        sections = [
-            Section("regime", "State of the network", STATE).add(regime(run)),
-            Section("brain", "The brain", BRAIN).add(structure(run)),
-            Section("firing", "Firing", FIRING).add(firing(run)),
-            Section("bold", "BOLD", BOLD).add(bold(run)),
-            Section("fc", "Functional connectivity", FC).add(connectivity(run)),
-            Section("parameters", "Parameters and sources", PARAMETERS).add(parameters(run)),
-            Section("data", "Data, citation, terms").add(data_terms(run)),
-            Section("repeat", "How to repeat it").add(reproduction(run)),
-        ]
+        # In the order of drawing: what does not need the glass brain comes first, for that is being drawn meanwhile.
+        matrix = list(matrix_and_delays(run))
+        signals = Section("bold", "BOLD", BOLD).add(bold(run))
+        connected = Section("fc", "Functional connectivity", FC).add(connectivity(run))
+        fired = Section("firing", "Firing", FIRING).add(firing(run, glass))
+        built = Section("brain", "The brain", BRAIN).add(connectome(run, glass)).add(matrix)
     cost = Section("cost", "Performance", COST)
     cost.add(performance(run, None if begun is None else time.perf_counter() - begun))
-    sections.insert(5, cost)
+    sections = [
+        Section("regime", "State of the network", STATE).add(regime(run)),
+        built,
+        fired,
+        signals,
+        connected,
+        cost,
+        Section("parameters", "Parameters and sources", PARAMETERS).add(parameters(run)),
+        Section("data", "Data, citation, terms").add(data_terms(run)),
+        Section("repeat", "How to repeat it").add(reproduction(run)),
+    ]
     if run.summary.status != "complete":
         stopped = Note(f"This run was stopped by the user after {run.summary.biological_s:g} s of simulated time.")
         sections[0].parts.insert(0, stopped)
     return render(f"Simulated brain “{run.name}”", summary_line(run), tiles(run), sections)
+
+
+def glass_drawings(run: Run) -> dict[str, dict[str, Any]]:
+    """What is to be drawn on the glass brain; nothing, where centroids lie outside of it."""
+    drawings: dict[str, dict[str, Any]] = {}
+    if not in_glass(run.brain.centroid):
+        return drawings
+    if len(run.brain.tracts):
+        drawings["tracts"] = tract_drawing(run)
+    if run.summary.biological_s and has_rates(run):
+        drawings["rates"] = value_drawing(run, run.region_rates, "mean rate [spikes/s]")
+    return drawings
 
 
 STATE = "A few numbers say whether the network fires as a resting brain does, before anything is read into the rest."

@@ -183,10 +183,20 @@ def test_intervals_are_those_between_spikes_of_one_neuron():
         owner=np.array([0, 1, 0, 1, 0]),
         gid=np.arange(2),
         population=["a.E", "a.I"],
+        classes=["E", "I"],
         duration=10.0,
     )
     interval, owner = recording_plots.intervals(spikes, settle=2.0)
     assert interval.tolist() == [5.0, 5.0] and owner.tolist() == [0, 1]  # the spike at 1 ms is left out
+
+
+def test_classes_stand_in_the_order_of_the_network_whatever_neurons_were_drawn():
+    spikes = recording_plots.Spiking(
+        time=np.zeros(0), owner=np.zeros(0, int), gid=np.arange(2), population=["a.L6E", "b.L5E"],
+        classes=["L4E", "L5E", "L6E"], duration=1.0,
+    )  # fmt: skip
+    known, kind = recording_plots.by_class(spikes)
+    assert known == ["L5E", "L6E"] and kind.tolist() == [1, 0]
 
 
 def test_without_a_raster_the_spikes_of_chosen_populations_are_drawn(network, rng, ax):

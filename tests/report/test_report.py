@@ -13,6 +13,7 @@ import dtb
 from dtb.brain import Brain
 from dtb.config import load_config
 from dtb.report.folder import open_run
+from dtb.report.glass_brain import GlassBrain
 from dtb.report.run import make_report, page_of
 from dtb.report.tables import Measure
 from dtb.run import run_config
@@ -70,6 +71,11 @@ def page(finished):
 @pytest.fixture(scope="module")
 def run(finished):
     return open_run(finished)
+
+
+def drawn_page(run):
+    with GlassBrain() as glass:
+        return page_of(run, glass)
 
 
 def words(page):
@@ -187,7 +193,7 @@ def person(**changes):
 
 
 def test_a_brain_without_a_recording_is_not_compared(run):
-    text = words(page_of(dataclasses.replace(run, brain=person(bold={}))))
+    text = words(drawn_page(dataclasses.replace(run, brain=person(bold={}))))
     assert "No comparison: this brain has no resting BOLD" in text and "Mantel" not in text
     assert "Recorded from this person" not in text
 
@@ -195,14 +201,14 @@ def test_a_brain_without_a_recording_is_not_compared(run):
 def test_centroids_outside_of_the_template_are_not_drawn_on_it(run):
     brain = dtb.default_brain()
     shifted = brain.centroid + np.array([0.0, 60.0, 0.0])
-    text = words(page_of(dataclasses.replace(run, brain=person(centroid=shifted))))
+    text = words(drawn_page(dataclasses.replace(run, brain=person(centroid=shifted))))
     assert text.count("No glass brain: centroids of regions lie outside the MNI152 template") == 2
     assert "glass brain is the key" not in text
 
 
 def test_a_brain_of_unknown_origin_is_said_to_be(run):
     told = {"brain": {"sha256": "0" * 64}}
-    assert "does not state its source, terms, citation" in words(page_of(dataclasses.replace(run, provenance=told)))
+    assert "does not state its source, terms, citation" in words(drawn_page(dataclasses.replace(run, provenance=told)))
 
 
 def test_a_network_of_eight_classes_is_drawn_as_one_on_the_brain(tmp_path):
@@ -291,7 +297,7 @@ def test_names_that_attack_a_page_are_only_text_in_it(browser, run, tmp_path):
     told = {"brain": told | {"statements": list(HOSTILE)}, "created_utc": HOSTILE[0]}
     hostile = dataclasses.replace(run, labels=labels, provenance=told, recording=recording, config_text=HOSTILE[0])
     file = tmp_path / "hostile.html"
-    file.write_text(page_of(hostile), encoding="utf-8")
+    file.write_text(drawn_page(hostile), encoding="utf-8")
     assert visit(browser, file) == ([file.as_uri()], [])
     for selector in ("script", "svg", "[onerror]", "[onload]", "[onmouseover]", "iframe", "object"):
         assert browser.evaluate(f"document.querySelectorAll({json.dumps(selector)}).length") == 0, selector
@@ -333,3 +339,19 @@ class Renamed:
         if name.startswith("plot_") and method is not None:
             return lambda *a, **k: method(self, *a, **k)  # draws with our names
         return getattr(self._recording, name)
+
+
+# the glass brain -----------------------------------------------------------------------------------------------
+
+
+def test_a_glass_brain_that_nobody_draws_on_ends_quietly():
+    with GlassBrain() as glass:
+        assert "rates" not in glass
+    assert glass._process.returncode == 0
+
+
+def test_a_glass_brain_says_why_it_could_not_be_drawn():
+    with GlassBrain() as glass:
+        glass.draw({"rates": {"place": [[0.0, 0.0, 0.0]]}})
+        with pytest.raises(RuntimeError, match=r"could not be drawn: TypeError: rates\(\) missing"):
+            glass["rates"]
