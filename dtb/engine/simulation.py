@@ -17,9 +17,10 @@ from dtb.engine.comm import Communicator, LocalComm
 from dtb.engine.constants import Control, compile_constants, default_control
 from dtb.engine.partition import Partition
 from dtb.engine.ranks import Ranks
-from dtb.engine.recording import Activity, Recording
+from dtb.engine.recording import Recording
 from dtb.engine.statistics import sample_stride
 from dtb.engine.storage import choose_storage
+from dtb.engine.streams import Activity
 from dtb.network.network import Network
 from dtb.network.tiles import LANES, MAX_TILE, tile
 

@@ -9,7 +9,7 @@ import numpy as np
 from dtb.network.network import Network
 
 if TYPE_CHECKING:
-    from dtb.engine.recording import Activity
+    from dtb.engine.streams import Activity
 
 SETTLE = 2000.0  # ms; the start, all membranes below threshold and no inhibition, is left out of CV and synchrony
 BIN = 5.0  # ms, of the population count

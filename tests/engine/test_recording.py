@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import zarr
 
-from dtb.engine.recording import Activity, Recording
+from dtb.engine.recording import Recording
 from dtb.engine.statistics import Statistics, sample_stride
+from dtb.engine.streams import Activity
 from dtb.network.network import CellClass, Network
 from dtb.network.neuron import LIF
 from dtb.observe import measures
@@ -194,7 +195,7 @@ import sys, numpy as np
 sys.path.insert(0, {root!r})
 from dtb.engine import recording
 from tests.engine.test_recording import DT, network_of
-from dtb.engine.recording import Activity, Recording
+from dtb.engine.recording import Recording
 import dtb.engine.store as store
 store.CHUNK_BYTES = 4 * 6 * 64                                        # 64 rows a chunk, so that many are written
 recording.HELD_BYTES = 1                                              # none of them waits to be written with others

@@ -14,7 +14,7 @@ from dtb.network.projection import KINDS
 from dtb.network.tiles import LANES, Tiles
 
 WIDE = 4 * synapses.ONE  # a segment of four strata is an entry of its own; narrower neighbours share their draws
-GROUP_NEURONS = 1 << 21  # at most this many neurons receive at once: 16 MB of sums
+GROUP_NEURONS = 1 << 23  # that receive at once, 64 MB of sums: a region that is cut costs more than it saves in caches
 EXPECTED_HZ = 8.0  # spikes/s, to guess how many arrive
 RUN = 64  # spikes of a region that are worth an entry's while; where fewer arrive in a block, several blocks are one
 VISIT_NS, SUM_NS = 15.0, 0.2  # measured: of an entry whatever its spikes, and of a sum kept for later
