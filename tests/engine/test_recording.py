@@ -196,6 +196,7 @@ sys.path.insert(0, {root!r})
 from dtb.engine import recording
 from tests.engine.test_recording import DT, network_of
 from dtb.engine.recording import Recording
+from dtb.engine.streams import Activity
 import dtb.engine.store as store
 store.CHUNK_BYTES = 4 * 6 * 64                                        # 64 rows a chunk, so that many are written
 recording.HELD_BYTES = 1                                              # none of them waits to be written with others
