@@ -111,12 +111,14 @@ class DryRunExchange:
         Wall time that making spikes up took, and that ranks which have them would not need.
     spikes_out : int
         Spikes sent, once for each rank that they go to.
+    epoch : int
+        Steps of one exchange.
     """
 
     def __init__(self, comm: DryRunComm, routes: Routes, steps: int, tiles: Tiles, chance: np.ndarray) -> None:
         self._routes, self._steps, self._seed, self._step = routes, steps, comm.seed, 0
         self._flat, per_node = comm.routing == "flat", comm.ranks_per_node
-        self.made_s, self.spikes_out = 0.0, 0
+        self.made_s, self.spikes_out, self.epoch = 0.0, 0, steps
         none = np.zeros(0, np.int64)
         self._own, self._ends = np.unique(np.concatenate([*routes.sends.values(), none]), return_counts=True)
         here = comm.rank // per_node
@@ -151,13 +153,14 @@ class DryRunExchange:
             np.concatenate(cut(message, keep, self._steps))
 
     def receive(self, incoming: Incoming) -> None:
+        begin = time.perf_counter()
         keys = rng.key(self._seed, rng.Stream.ARRIVAL, np.arange(self._step, self._step + self._steps))
         self._step += self._steps
         for number, (heard, drawn) in enumerate(zip(self._heard, self._drawn, strict=True)):
-            begin = time.perf_counter()
             message = self._message(number, drawn, keys)
             self.made_s += time.perf_counter() - begin
             incoming(heard, message)
+            begin = time.perf_counter()
 
     def _message(self, number: int, drawn: tuple[np.ndarray, np.ndarray, np.ndarray], keys: np.ndarray) -> np.ndarray:
         while True:

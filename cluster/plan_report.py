@@ -43,13 +43,13 @@ class Spread(Strict):
 class Route(Strict):
     """One way of exchanging spikes."""
 
-    messages: Amount = Field(description="sent between ranks or nodes, per rank and epoch; mean over the busiest node")
+    messages: Amount = Field(description="sent between ranks or nodes, per rank and exchange; mean over the busiest node")
     bytes_per_node: Amount = Field(description="that leave the busiest node per biological second")
     bytes_total: Amount = Field(description="between nodes per biological second, all hops counted")
     bytes_per_link: Amount = Field(description="mean per biological second of the pairs of nodes that exchange")
     exchange_s: Amount = Field(description="wall s per biological s of the busiest node")
     slowdown: Amount = Field(description="wall s per biological s, compute and exchange one after the other")
-    bound: str = Field(description="what takes most of it: update, events, visits, latency or bandwidth")
+    bound: str = Field(description="what takes most of it: update, events, visits, spikes, latency or bandwidth")
 
 
 class Imbalance(Strict):
@@ -81,10 +81,13 @@ class DeviceUsed(Strict):
     neuron_ns: Amount
     event_ns: Amount
     visit_ns: Amount
+    spike_ns: Amount
     neuron_bytes: Amount
     base_bytes: Amount
     link_bytes_s: Amount = Field(description="between nodes, per rank, each way")
-    latency_s: Amount
+    latency_s: Amount = Field(description="of a message between nodes")
+    local_latency_s: Amount = Field(description="of a message within a node")
+    cores: Count | None = Field(description="of a machine that the ranks of a node share; null: each has its own device")
 
 
 class Plan(Strict):
@@ -101,7 +104,8 @@ class Plan(Strict):
     ranks_per_node: Count
     nodes: Count
     dt_ms: Amount
-    epoch_ms: Amount | None = Field(description="between exchanges; null where ranks need never meet")
+    epoch_ms: Amount | None = Field(description="shortest delay between ranks; null where ranks need never meet")
+    exchange_every_ms: Amount | None = Field(description="an epoch, or half of it where an exchange can be overlapped")
     method: str = Field(description="of balance")
     routing: Literal["flat", "two-level", "grid"]
     mean_rate_hz: Amount
@@ -168,7 +172,7 @@ def tables(plan: Plan) -> RenderableType:
         f"Plan for {plan.neurons:,} neurons and {plan.synapses:.3g} synapses on {plan.ranks:,} ranks, {plan.nodes:,} "
         f"nodes: research use only\n"
         f"network {plan.network_hash}, {plan.tiles:,} tiles, dt {plan.dt_ms:g} ms, "
-        + (f"exchange every {plan.epoch_ms:g} ms" if plan.epoch_ms else "no exchange")
+        + (f"exchange every {plan.exchange_every_ms:g} ms" if plan.exchange_every_ms else "no exchange")
         + f", {plan.mean_rate_hz:.3g} spikes/s ({plan.rates_from}), balance '{plan.method}'\n"
         f"device {plan.device.name}: {plan.device.source}"
     )

@@ -31,6 +31,12 @@ def agree(comm: Communicator, what: str, text: str) -> None:
         )
 
 
+def meet_every(epoch: int, block: int) -> int:
+    """Steps between two meetings; see `Ranks`."""
+    half = epoch // 2
+    return (half if half >= block else epoch) // block * block
+
+
 class Ranks:
     """What this rank holds of a network, and the exchange of spikes.
 
@@ -88,8 +94,8 @@ class Ranks:
         self._known, self._sent = step, None
         if self.epoch is None:
             return
-        half, block = self.epoch // 2, backend.block
-        self._period = (half if half >= block else self.epoch) // block * block
+        block = backend.block
+        self._period = meet_every(self.epoch, block)
         self._due = step + self._period
         most = int(self.tiles.n[self.here].sum(dtype=np.int64)) * backend.burst * -(-self._period // block)
         self._exchange = self.comm.connect(self.routes, self._period, most)
