@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,7 @@ HISTORIES = ("receiver", "sender")
 COMPARED = ("even", "published", "longest-processing-time")  # beside the method that is chosen
 START_BYTES = 4  # of the history, of each tile and step; backends/cpu.py
 CALL_STEPS = 128  # of one call, at least: the history is that much longer than the longest delay; backends/cpu.py
+MPI_BYTES = 18e6  # of a process with MPI: mpi4py and MPICH, measured
 MAX_BLOCK = 16  # steps; backends/cpu.py
 GROWN = 1.5  # room for spikes of others over what must be kept, once it has grown: 1 to 2, measured
 SPARE = 1.02  # what a number of ranks that would fit leaves free
@@ -190,27 +191,39 @@ def plan_config(
     compare: bool = False,
     per_rank: bool = False,
     history: str = "receiver",
+    dry_run: int | None = None,
 ) -> Plan:
-    """`dtb plan`: the network and step of a config; speeds as text, "1,0.5", repeated in turn."""
+    """`dtb plan`: the network and step of a config; speeds as text, "1,0.5", repeated in turn; dry_run: a rank."""
+    if dry_run is not None:
+        for what, value, absent in (("history", history, "sender"), ("routing", routing, "grid")):
+            if value == absent:
+                raise ValueError(f"{what} '{absent}' is planned, not built, so it cannot be run. Leave out --dry-run.")
+        if not 0 <= dry_run < ranks:
+            raise ValueError(f"there is no rank {dry_run} of {ranks:,}. Allowed: 0 to {ranks - 1:,}.")
     network = build_network(load_brain(config), **config.build_network.keywords())
-    simulation = config.Simulation
-    return plan(
+    simulation, profile = config.Simulation, device_named(device)
+    alike: dict[str, Any] = {
+        "rates": None if rates is None else rates_of_run(network, rates),
+        "speeds": None if speeds is None else np.resize(numbers(speeds), ranks),
+        "tile_size": simulation.tile_size,
+        "synapses": choose_storage(network, simulation.dt, simulation.synapses),
+    }
+    arguments = (ranks, profile, ranks_per_node, simulation.dt, balance, routing)
+    found = plan(
         network,
-        ranks,
-        device_named(device),
-        ranks_per_node,
-        simulation.dt,
-        balance,
-        routing,
-        rates=None if rates is None else rates_of_run(network, rates),
+        *arguments,
+        **alike,
         rates_from="expected of the cells" if rates is None else f"run {Path(rates).name}",
-        speeds=None if speeds is None else np.resize(numbers(speeds), ranks),
-        tile_size=simulation.tile_size,
-        synapses=choose_storage(network, simulation.dt, simulation.synapses),
         history=history,
         compare=COMPARED if compare else (),
         per_rank=per_rank,
     )
+    if dry_run is None:
+        return found
+    from cluster.rehearsal import rehearse_apart  # here, because it plans, too
+
+    told = rehearse_apart(network, dry_run, *arguments, **alike, seed=simulation.seed)
+    return found.model_copy(update={"rehearsed": told})
 
 
 def numbers(text: str) -> list[float]:
@@ -274,7 +287,7 @@ def visits(network: Network, known: Expected, parts: Pieces, ranks: int) -> np.n
 
 
 def memories(
-    network: Network, found: Placed, device: Device, ranks_per_node: int, dt: float, history: str
+    network: Network, found: Placed, device: Device, ranks_per_node: int, dt: float, history: str, mpi: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """(ranks,) bytes of each rank, and those of them that hold spikes of other ranks."""
     lines, ranks = found.traffic, len(found.time)
@@ -286,7 +299,8 @@ def memories(
         epoch = lines.epoch if np.isfinite(lines.epoch) else 0.0
         arrivals = np.repeat(lines.node_bytes_in / ranks_per_node, ranks_per_node)[:ranks] * 2 * epoch / 1000
     arrivals = np.maximum(arrivals, 0)
-    return device.base_bytes + network.description_bytes + found.tiles_bytes + arrivals, arrivals
+    process = device.base_bytes + network.description_bytes + MPI_BYTES * (mpi and ranks > 1)
+    return process + found.tiles_bytes + arrivals, arrivals
 
 
 def history_columns(network: Network, dt: float) -> int:
@@ -327,7 +341,7 @@ def all_routes(
     near = min(ranks, ranks_per_node) - 1
     routes = {}
     for name, (sent, messages, pairs) in per_node.items():
-        latency = (messages * device.latency * (nodes > 1) + near * device.local_latency) * epochs
+        latency = (messages * device.latency * (nodes > 1) + near * device.local_latency + device.turn) * epochs
         bandwidth = float((sent / held).max()) / device.link
         cost = {"update": update[slowest], "events": events[slowest], "visits": looked[slowest]}
         cost |= {"spikes": taken[slowest], "latency": latency, "bandwidth": bandwidth}
@@ -430,8 +444,8 @@ def assumptions(
     absent = []
     if history == "sender":
         absent.append(
-            "NOT BUILT: --history sender. Spikes are kept by their sender until due, once; receivers hold two epochs, in "
-            "one window per node. This version keeps them at every receiver: see the plan with --history receiver"
+            "NOT BUILT: --history sender. Spikes are kept by their sender until due, once; receivers hold two epochs, "
+            "in one window per node. This version keeps them at every receiver: see --history receiver"
         )
         kept = "memory of spikes is that of --history sender"
     if routing == "grid":
@@ -440,7 +454,13 @@ def assumptions(
         absent.append(f"NOT BUILT, or not yet timed: a backend for {device.name}")
     shared = "each rank has a device of its own"
     if device.cores is not None:
-        shared = f"the {ranks_per_node} ranks of a node share {device.cores} cores and the memory of one machine"
+        cores = "one core" if device.cores == 1 else f"{device.cores} cores"
+        shared = f"the {ranks_per_node} ranks of a node share {cores} and the memory of one machine"
+        if ranks_per_node > device.cores:
+            shared += (
+                f": OVERSUBSCRIBED, all work takes {device.polling:g} times longer than its share of the cores, and an "
+                f"exchange waits {device.turn * 1e3:g} ms for its turn"
+            )
     return [
         *absent,
         f"device {device.name}: {known}; {shared}, one thread each",
