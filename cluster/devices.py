@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, replace
 
@@ -195,13 +197,12 @@ def measure_cpu(n_neurons: int = N_MEASURED, repetitions: int = 5) -> Device:
     from dtb.engine.backends.cpu import ROOM
     from dtb.engine.simulation import Simulation
     from dtb.network.build import build_network
-    from dtb.summary import peak_rss_bytes, processor
+    from dtb.summary import processor
 
     brain, cores = default_brain(), len(os.sched_getaffinity(0))
     networks = [build_network(brain, n_neurons, in_degree) for in_degree in IN_DEGREES]
     silent = Simulation(build_network(brain, 2 * n_neurons, IN_DEGREES[0]), threads=1, synapses="procedural")
     silent.run(1.0)  # loads the kernels
-    base = max(5e7, peak_rss_bytes() - silent.bytes_per_neuron * 2 * n_neurons)  # of this process, without neurons
     runs = [Simulation(network, threads=1, synapses="procedural") for network in networks]
     silent.control.mean[:] = 0.0  # below threshold, without noise
     silent.control.sd[:] = 0.0
@@ -226,7 +227,7 @@ def measure_cpu(n_neurons: int = N_MEASURED, repetitions: int = 5) -> Device:
         visit_ns=visit,
         spike_ns=_spike(networks[0], repetitions),
         neuron_bytes=silent.bytes_per_neuron + 2 * (ROOM - 1),  # of the larger network; lists of spikes that have grown
-        base_bytes=base,
+        base_bytes=_base(),
         link=LINK,
         latency=LATENCY,
         local_latency=LOCAL_LATENCY,
@@ -242,6 +243,24 @@ def _timed(simulation) -> tuple[float, int]:
     spikes, begin = simulation.spikes, time.process_time()
     simulation.run(TIMED_MS)
     return time.process_time() - begin, simulation.spikes - spikes
+
+
+def _base() -> float:
+    """Bytes of a process that simulates, without neurons: measured in one that has done nothing else."""
+    code = "from cluster.devices import bytes_without_neurons; print(bytes_without_neurons())"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout)
+
+
+def bytes_without_neurons() -> float:
+    from dtb.brain import default_brain
+    from dtb.network.build import build_network
+    from dtb.run import Simulation  # by way of what `dtb run` imports
+    from dtb.summary import resident_bytes
+
+    simulation = Simulation(build_network(default_brain(), 20_000), threads=1, synapses="procedural")
+    simulation.run(1.0)
+    return resident_bytes() - simulation.bytes_per_neuron * simulation.network.n_neurons
 
 
 def _spike(network, repetitions: int) -> float:

@@ -468,6 +468,8 @@ def assumptions(
         "a tile's spikes go to every rank or node that holds a population it projects to, 2 bytes each and 2 for each "
         "tile and step",
         kept,
+        "memory is that of kernels that were compiled before, and of the simulation: the first run of a version takes "
+        "some 400 MB more, the report of rank 0 some 200",
         "a rank looks once at each arriving spike for every region that it holds a part of",
         f"exchange is not overlapped with compute; a rank sends one message in {device.latency * 1e6:g} µs and "
         f"{device.link / 1e9:g} GB/s between nodes, in {device.local_latency * 1e6:g} µs within a node",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from dtb.engine.simulation import Simulation, shared_size
 from dtb.network.network import Network, scaled
 from dtb.network.tiles import MAX_TILE, tile
 from dtb.run import available_bytes
-from dtb.summary import peak_rss_bytes
+from dtb.summary import resident_bytes
 
 SETTLE_MS, TIMED_MS = 300.0, 200.0  # rates are steady at 300 ms
 
@@ -119,12 +118,3 @@ def step_s(network: Network, found: Placed, known, core: Device, near: int, dt: 
     every = meetings(network, found.traffic.epoch, dt)
     messages = 1000 / every * (near - 1) * core.local_latency if every else 0.0
     return update + events + found.visits * core.visit_ns * 1e-9 + taken + messages
-
-
-def resident_bytes() -> int:
-    """Memory of this process now; where the system does not tell, the most that it has had."""
-    try:
-        with Path("/proc/self/status").open(encoding="ascii") as status:
-            return int(next(line for line in status if line.startswith("VmRSS")).split()[1]) * 1024
-    except (OSError, StopIteration):
-        return peak_rss_bytes()
