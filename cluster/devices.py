@@ -227,7 +227,7 @@ def measure_cpu(n_neurons: int = N_MEASURED, repetitions: int = 5) -> Device:
         visit_ns=visit,
         spike_ns=_spike(networks[0], repetitions),
         neuron_bytes=silent.bytes_per_neuron + 2 * (ROOM - 1),  # of the larger network; lists of spikes that have grown
-        base_bytes=_base(),
+        base_bytes=bare_process_bytes(),
         link=LINK,
         latency=LATENCY,
         local_latency=LOCAL_LATENCY,
@@ -245,7 +245,7 @@ def _timed(simulation) -> tuple[float, int]:
     return time.process_time() - begin, simulation.spikes - spikes
 
 
-def _base() -> float:
+def bare_process_bytes() -> float:
     """Bytes of a process that simulates, without neurons: measured in one that has done nothing else."""
     code = "from cluster.devices import bytes_without_neurons; print(bytes_without_neurons())"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)

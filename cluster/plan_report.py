@@ -173,7 +173,8 @@ class Plan(Strict):
                 "or take a device with more memory."
             )
         needed = self.ranks_that_fit
-        return f"{text} {needed:,} ranks would fit; see dtb plan {config} --ranks {needed}."
+        nodes = f" --ranks-per-node {self.ranks_per_node}" if self.ranks_per_node > 1 else ""
+        return f"{text} {needed:,} ranks would fit; see dtb plan {config} --ranks {needed}{nodes}."
 
 
 def schema_text() -> str:

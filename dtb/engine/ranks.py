@@ -46,7 +46,8 @@ class Ranks:
     dt : float [ms]
     tiles : Tiles
         All of the network.
-    partition : Partition
+    partition : Partition or None
+        None leaves it to `comm`.
     comm : Communicator
 
     Attributes
@@ -69,9 +70,12 @@ class Ranks:
     not waited for until the next, and is on its way while both sides compute.
     """
 
-    def __init__(self, network: Network, dt: float, tiles: Tiles, partition: Partition, comm: Communicator) -> None:
+    def __init__(
+        self, network: Network, dt: float, tiles: Tiles, partition: Partition | None, comm: Communicator
+    ) -> None:
         agree(comm, "the network", network.digest)
         agree(comm, "the step", f"{dt} ms")
+        partition = comm.place(network, tiles, dt, partition)
         agree(comm, "the partition", hashlib.sha256(partition.owner.tobytes()).hexdigest()[:16])
         partition.check(len(tiles.n), comm.size)
         self.comm = comm

@@ -126,7 +126,7 @@ class Simulation:
                 raise ValueError(
                     f"backend '{backend}' runs on one rank, not on {self.comm.size}. Use backend = \"cpu\"."
                 )
-            self._ranks = Ranks(network, dt, tiles, self.comm.place(network, tiles, dt, partition), self.comm)
+            self._ranks = Ranks(network, dt, tiles, partition, self.comm)
             tiles, here = self._ranks.tiles, self._ranks.here
             self.phases["exchange"] = 0.0
         self._backend = _compile(backend, network, dt, integrator, tiles, threads, synapses, lesions, here)
