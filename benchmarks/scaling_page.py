@@ -113,7 +113,7 @@ def figure(found: list[dict]) -> None:
     axes[0].set_xticks([1, 2, 4], ["1", "2", "4"])
     axes[0].minorticks_off()
     axes[0].set_title("strong scaling: dots measured, lines planned", fontsize=10)
-    axes[0].legend(title="neurons", fontsize=8, frameon=False)
+    axes[0].legend(title="neurons", fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     low, high = (f([line[k] for line in times for k in ("planned", "measured")]) for f in (min, max))
     ends = [low * 0.8, high * 1.25]
     axes[1].loglog(ends, ends, color="0.4", lw=1)
