@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-PARTS = {"d": "cluster_plan"}
+from benchmarks.measure import Neighbours, report
+
+PARTS = {"c": "cluster_ranks", "d": "cluster_plan", "e": "cluster_measured", "g": "checkpoint"}
 
 
 def main() -> None:
@@ -20,7 +22,10 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown part {unknown[0]!r}; known: {', '.join(PARTS)}")
     for letter in options.parts or PARTS:
+        neighbours = Neighbours()
         import_module(f"benchmarks.{PARTS[letter]}").run()
+        others = [neighbours.cores()]
+        report(f"{letter}.disturbance", others, "cores used by others", against="one core", ratios=others, bar=0.1, n=0)
 
 
 if __name__ == "__main__":

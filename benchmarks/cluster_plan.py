@@ -128,7 +128,11 @@ def figures(folder: Path) -> None:
             values = [p.routes[name].slowdown for _, p in fit]
             axes[0].loglog([r for r, _ in fit], values, style, color=colour, label=f"{device}, {name}")
     axes[0].plot([PUBLISHED_RANKS] * 2, PUBLISHED_S, "k_-", lw=1, label="published, 7 to 30 spikes/s")
-    axes[0].set(title="strong: 86 · 10⁹ neurons, 556 synapses each", xlabel="ranks", ylabel="wall s per biological s")
+    axes[0].set(
+        title="strong: 86 · 10⁹ neurons × 556 (history at senders: not built)",
+        xlabel="ranks",
+        ylabel="wall s per biological s",
+    )
     per_rank = 6_140_000
     ranks = [4, 16, 64, 256, 1024, 4096, PUBLISHED_RANKS]
     for device, colour in (("h200", "C0"), ("dcu-16gb", "C1")):
@@ -141,6 +145,8 @@ def figures(folder: Path) -> None:
         axes[1].loglog(ranks, compute, ":", color=colour, label=f"{device}, compute alone")
     axes[1].plot([PUBLISHED_RANKS] * 2, PUBLISHED_S, "k_-", lw=1, label="published, 7 to 30 spikes/s")
     axes[1].set(title="weak: 6.14 · 10⁶ neurons on each rank", xlabel="ranks")
+    for axis in axes:
+        axis.title.set_fontsize(9)
     axes[0].set_ylim(bottom=1)
     for axis, place in zip(axes, ("lower left", "upper left"), strict=True):
         axis.legend(fontsize=6, frameon=False, loc=place, ncols=2 if place == "lower left" else 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, replace
 
@@ -26,12 +28,21 @@ class Device:
         Of one synaptic event, drawn, found to hit and added up.
     visit_ns : float
         Of one spike looked at for one target region of this rank, whether or not any of its synapses end there.
+    spike_ns : float
+        Of one spike of another rank: read from its message and kept until it is due.
     neuron_bytes, base_bytes : float
         Memory of a neuron, and of a process without neurons.
     link : float [bytes/s]
         Between nodes, each way, per rank: what one rank's share of its node's network card carries.
     latency : float [s]
         Of one message between nodes.
+    local_latency : float [s]
+        Of one message within a node.
+    cores : int or None
+        Of a machine that the ranks of a node share, and its memory with them; None: each rank has a device of its own.
+    turn, polling : float [s], float
+        Where ranks are more than cores: how long an exchange waits for a rank that has no core now, and how much longer
+        all work takes because ranks that wait keep cores busy.
     measured : tuple of str
         Which of these figures were measured, on this hardware, by a named source; all others are estimates.
     source : str
@@ -50,8 +61,13 @@ class Device:
     visit_ns: float
     neuron_bytes: float = LAW_3_BYTES
     base_bytes: float = GPU_BASE
+    spike_ns: float = 0.0
     link: float = 50e9
     latency: float = 2e-6
+    local_latency: float = 1e-6
+    cores: int | None = None
+    turn: float = 0.35e-3  # measured with 4 ranks on 2 cores, MPICH with heavy yield, as `polling`
+    polling: float = 1.7
     measured: tuple[str, ...] = ()
     source: str = ""
 
@@ -59,19 +75,33 @@ class Device:
         for field in ("memory", "neuron_ns", "event_ns", "neuron_bytes", "link"):
             if not 0 < getattr(self, field) < float("inf"):
                 raise ValueError(f"{field} of device '{self.name}' is {getattr(self, field)}; it must be above zero.")
-        for field in ("visit_ns", "base_bytes", "latency"):
+        for field in ("visit_ns", "spike_ns", "base_bytes", "latency", "local_latency", "turn"):
             if not 0 <= getattr(self, field) < float("inf"):
                 raise ValueError(f"{field} of device '{self.name}' is {getattr(self, field)}; it must not be negative.")
 
+    def of_rank(self, ranks_per_node: int) -> Device:
+        """What one rank has of it where so many share a node: part of its memory, and of a core if these are few."""
+        if self.cores is None:
+            return replace(self, turn=0.0)
+        if ranks_per_node <= self.cores:
+            return replace(self, memory=self.memory / ranks_per_node, turn=0.0)
+        slow = {
+            name: getattr(self, name) * ranks_per_node / self.cores * self.polling
+            for name in ("neuron_ns", "event_ns", "visit_ns", "spike_ns", "local_latency")
+        }
+        return replace(self, memory=self.memory / ranks_per_node, **slow)
+
 
 # H200: a copy reaches 4.3 TB/s (measured), and the update of a neuron moves 72 bytes in a step; a local event costs
-# 4 ms per 2.8e9, and long-range ones, drawn 60 times too often, 24 ms per 1.1e9 · 60 draws (architecture, section 5).
+# 4 ms per 2.8e9, and long-range ones, drawn 60 times too often, 24 ms per 1.1e9 · 60 draws (architecture, section 5). A
+# spike of another rank is 2 bytes that come over the bus (PCIe 5: 64 GB/s), are read and written.
 H200 = Device(
     "h200",
     memory=141 * GB,
     neuron_ns=72 / 4.3e12 * 1e9,
     event_ns=4e-3 / 2.78e9 * 1e9,
     visit_ns=24e-3 / (1.11e9 * 60) * 1e9,
+    spike_ns=2 / 64e9 * 1e9,
     measured=("neuron_ns: bandwidth of a copy, 4.3 TB/s",),
     source="docs/scaling.md: update from the measured bandwidth of a copy, events and visits from counts of sectors "
     "and draws; link 400 Gbit/s and 2 µs assumed",
@@ -86,6 +116,7 @@ A100 = replace(
     neuron_ns=72 / (2.04e12 * 4.3 / 4.8) * 1e9,
     event_ns=H200.event_ns * 4.8 / 2.04,
     visit_ns=H200.visit_ns * 67 / 19.5,
+    spike_ns=2 / 32e9 * 1e9,  # PCIe 4
     link=25e9,
     measured=(),
     source="scaled from h200 by the data sheets' bandwidth (4.8 to 2.04 TB/s) and float32 rate (67 to 19.5 TFLOP/s); "
@@ -118,9 +149,16 @@ DCU = replace(
     neuron_ns=72 / (1.02e12 * 4.3 / 4.8) * 1e9,
     event_ns=H200.event_ns * 4.8 / 1.02,
     visit_ns=H200.visit_ns * 67 / 13.3,
+    spike_ns=2 / 16e9 * 1e9,  # PCIe 3
     link=6.25e9,
     source="the published accelerator as if it ran this engine: scaled from h200 by bandwidth (4.8 to 1.02 TB/s) and "
     "float32 rate (67 to 13.3 TFLOP/s) of a Vega 20; link 50 Gbit/s per device, 2 µs assumed",
+)
+
+# One core of an AMD EPYC, measured by `measure_cpu`: what ranks are balanced for where nobody measured anything. Only
+# the quotients matter, and they are about the same on other processors.
+CORE = Device(
+    "core", 8 * GB, neuron_ns=1.3, event_ns=1.5, visit_ns=1.8, spike_ns=10.0, source="measured on an AMD EPYC core"
 )
 
 DEVICES = {device.name: device for device in (H200, A100, PUBLISHED, DCU)}
@@ -128,7 +166,8 @@ HERE = "cpu"  # measured when it is asked for
 
 N_MEASURED, SETTLE_MS, TIMED_MS = 200_000, 300.0, 60.0  # at 300 ms rates are steady, and so are events
 IN_DEGREES = (50.0, 200.0)
-LOCAL_LINK, LOCAL_LATENCY = 5e9, 10e-6  # between processes of one machine, by shared memory
+LINK, LATENCY = 1.25e9, 30e-6  # between machines: Ethernet of 10 Gbit/s, assumed
+LOCAL_LATENCY = 10e-6  # of a message by shared memory, its handling included; measured with 15 others
 
 
 def device_named(name: str) -> Device:
@@ -151,17 +190,19 @@ def measure_cpu(n_neurons: int = N_MEASURED, repetitions: int = 5) -> Device:
     Wall time of a step is  neurons · neuron_ns + events · event_ns + visits · visit_ns,  where a visit is a spike
     looked at for one target region. The silent network gives the first; two in-degrees solve for the others.
     """
+    import os
+
     from cluster.expected import expected
     from dtb.brain import default_brain
+    from dtb.engine.backends.cpu import ROOM
     from dtb.engine.simulation import Simulation
     from dtb.network.build import build_network
-    from dtb.summary import peak_rss_bytes, processor
+    from dtb.summary import processor
 
-    brain = default_brain()
+    brain, cores = default_brain(), len(os.sched_getaffinity(0))
     networks = [build_network(brain, n_neurons, in_degree) for in_degree in IN_DEGREES]
     silent = Simulation(build_network(brain, 2 * n_neurons, IN_DEGREES[0]), threads=1, synapses="procedural")
     silent.run(1.0)  # loads the kernels
-    base = max(5e7, peak_rss_bytes() - silent.bytes_per_neuron * 2 * n_neurons)  # of this process, without neurons
     runs = [Simulation(network, threads=1, synapses="procedural") for network in networks]
     silent.control.mean[:] = 0.0  # below threshold, without noise
     silent.control.sd[:] = 0.0
@@ -184,13 +225,16 @@ def measure_cpu(n_neurons: int = N_MEASURED, repetitions: int = 5) -> Device:
         neuron_ns=update,
         event_ns=event,
         visit_ns=visit,
-        neuron_bytes=silent.bytes_per_neuron,  # of the larger network, where what does not grow with it is small
-        base_bytes=base,
-        link=LOCAL_LINK,
-        latency=LOCAL_LATENCY,
-        measured=("memory", "neuron_ns", "event_ns", "visit_ns", "neuron_bytes", "base_bytes"),
-        source=f"measured on one core of {processor()} with {n_neurons:,} neurons of the default brain and "
-        f"{IN_DEGREES[0]:g} and {IN_DEGREES[1]:g} synapses each; link and latency of shared memory assumed",
+        spike_ns=_spike(networks[0], repetitions),
+        neuron_bytes=silent.bytes_per_neuron + 2 * (ROOM - 1),  # of the larger network; lists of spikes that have grown
+        base_bytes=bare_process_bytes(),
+        link=LINK,
+        latency=LATENCY,
+        local_latency=LOCAL_LATENCY,
+        cores=cores,
+        measured=("memory", "neuron_ns", "event_ns", "visit_ns", "spike_ns", "neuron_bytes", "base_bytes"),
+        source=f"measured on one of {cores} cores of {processor()} with {n_neurons:,} neurons of the default brain and "
+        f"{IN_DEGREES[0]:g} and {IN_DEGREES[1]:g} synapses each; link and latency between machines assumed",
     )
 
 
@@ -199,6 +243,43 @@ def _timed(simulation) -> tuple[float, int]:
     spikes, begin = simulation.spikes, time.process_time()
     simulation.run(TIMED_MS)
     return time.process_time() - begin, simulation.spikes - spikes
+
+
+def bare_process_bytes() -> float:
+    """Bytes of a process that simulates, without neurons: measured in one that has done nothing else."""
+    code = "from cluster.devices import bytes_without_neurons; print(bytes_without_neurons())"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout)
+
+
+def bytes_without_neurons() -> float:
+    from dtb.brain import default_brain
+    from dtb.network.build import build_network
+    from dtb.run import Simulation  # by way of what `dtb run` imports
+    from dtb.summary import resident_bytes
+
+    simulation = Simulation(build_network(default_brain(), 20_000), threads=1, synapses="procedural")
+    simulation.run(1.0)
+    return resident_bytes() - simulation.bytes_per_neuron * simulation.network.n_neurons
+
+
+def _spike(network, repetitions: int) -> float:
+    """ns per spike of another rank, in a dry run of one of two."""
+    from cluster.dryrun import DryRunComm
+    from dtb.engine.simulation import Simulation
+
+    comm = DryRunComm(0, 2, ranks_per_node=2)
+    simulation, found = Simulation(network, comm=comm, threads=1, synapses="procedural"), []
+    simulation.run(SETTLE_MS)
+    exchange = comm.exchange
+    assert exchange is not None  # the network has synapses between ranks
+    for _ in range(repetitions):
+        spikes, made = simulation.spikes_in, exchange.made_s
+        simulation.phases["exchange"] = 0.0
+        simulation.run(TIMED_MS)
+        wall = simulation.phases["exchange"] - exchange.made_s + made - LOCAL_LATENCY * TIMED_MS / exchange.epoch
+        found.append(wall / (simulation.spikes_in - spikes) * 1e9)
+    return max(min(found), 0.0)
 
 
 def _solve(counts: np.ndarray, above: np.ndarray) -> tuple[float, float]:
@@ -210,7 +291,7 @@ def _solve(counts: np.ndarray, above: np.ndarray) -> tuple[float, float]:
 
 
 def _memory() -> float:
-    """Bytes that one rank of this machine may take, if it were alone."""
+    """Bytes that ranks may take on this machine, all together."""
     import os
 
     return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from cluster.expected import Expected, Pieces, expected, pieces, rates_of_run
 from cluster.plan_report import Compared, DeviceUsed, Imbalance, Plan, Route, Spread
 from cluster.traffic import SPIKE_BYTES, Traffic, traffic
 from dtb.config import Config
+from dtb.engine.constants import delay_steps
+from dtb.engine.ranks import meet_every
+from dtb.engine.simulation import CHUNK_STEPS, shared_size
 from dtb.engine.storage import ROW_BYTES, SUM_BYTES, SYNAPSE_BYTES, choose_storage
 from dtb.network.build import build_network
 from dtb.network.network import Network
@@ -24,7 +27,11 @@ from dtb.run import load_brain
 ROUTINGS = ("two-level", "flat", "grid")
 HISTORIES = ("receiver", "sender")
 COMPARED = ("even", "published", "longest-processing-time")  # beside the method that is chosen
-SLACK_STEPS, START_BYTES = 128, 4  # of the history beyond the longest delay, of each tile and step; backends/cpu.py
+START_BYTES = 4  # of the history, of each tile and step; backends/cpu.py
+CALL_STEPS = 128  # of one call, at least: the history is that much longer than the longest delay; backends/cpu.py
+MPI_BYTES = 18e6  # of a process with MPI: mpi4py and MPICH, measured
+MAX_BLOCK = 16  # steps; backends/cpu.py
+GROWN = 1.5  # room for spikes of others over what must be kept, once it has grown: 1 to 2, measured
 SPARE = 1.02  # what a number of ranks that would fit leaves free
 TRIALS = 6
 MOST_TILES = 4_000_000  # a gigabyte of tables, more or less; 131e9 neurons in the largest tiles
@@ -106,7 +113,8 @@ def plan(
             f"tile_size {tile_size} makes some {network.n_neurons / tile_size:,.0f} tiles; a plan holds at most "
             f"{MOST_TILES:,}. Raise tile_size in [Simulation]."
         )
-    tiles, known = tile(network, tile_size), expected(network, rates)
+    device = device.of_rank(min(ranks, ranks_per_node))
+    tiles, known = tile(network, shared_size(network, tile_size, ranks)), expected(network, rates)
     options = (dt, speeds, synapses)
     found = place(network, tiles, known, ranks, ranks_per_node, device, method, *options)
     routes = all_routes(found, known, network, device, ranks_per_node, dt)
@@ -134,6 +142,7 @@ def plan(
         nodes=nodes,
         dt_ms=dt,
         epoch_ms=float(lines.epoch) if np.isfinite(lines.epoch) else None,
+        exchange_every_ms=meetings(network, lines.epoch, dt),
         method=method,
         routing=routing,  # type: ignore[arg-type]
         mean_rate_hz=float(known.spikes.sum() / network.n_neurons),
@@ -164,7 +173,9 @@ def plan(
         if fits
         else enough(network, tiles, known, ranks_per_node, device, method, history, *options),
         compared=compared,
-        assumptions=assumptions(device, synapses, history),
+        assumptions=assumptions(
+            device, min(ranks, ranks_per_node), routing, synapses, history, kept_steps(network, dt) * dt
+        ),
     )
 
 
@@ -180,27 +191,39 @@ def plan_config(
     compare: bool = False,
     per_rank: bool = False,
     history: str = "receiver",
+    dry_run: int | None = None,
 ) -> Plan:
-    """`dtb plan`: the network and step of a config; speeds as text, "1,0.5", repeated in turn."""
+    """`dtb plan`: the network and step of a config; speeds as text, "1,0.5", repeated in turn; dry_run: a rank."""
+    if dry_run is not None:
+        for what, value, absent in (("history", history, "sender"), ("routing", routing, "grid")):
+            if value == absent:
+                raise ValueError(f"{what} '{absent}' is planned, not built, so it cannot be run. Leave out --dry-run.")
+        if not 0 <= dry_run < ranks:
+            raise ValueError(f"there is no rank {dry_run} of {ranks:,}. Allowed: 0 to {ranks - 1:,}.")
     network = build_network(load_brain(config), **config.build_network.keywords())
-    simulation = config.Simulation
-    return plan(
+    simulation, profile = config.Simulation, device_named(device)
+    alike: dict[str, Any] = {
+        "rates": None if rates is None else rates_of_run(network, rates),
+        "speeds": None if speeds is None else np.resize(numbers(speeds), ranks),
+        "tile_size": simulation.tile_size,
+        "synapses": choose_storage(network, simulation.dt, simulation.synapses),
+    }
+    arguments = (ranks, profile, ranks_per_node, simulation.dt, balance, routing)
+    found = plan(
         network,
-        ranks,
-        device_named(device),
-        ranks_per_node,
-        simulation.dt,
-        balance,
-        routing,
-        rates=None if rates is None else rates_of_run(network, rates),
+        *arguments,
+        **alike,
         rates_from="expected of the cells" if rates is None else f"run {Path(rates).name}",
-        speeds=None if speeds is None else np.resize(numbers(speeds), ranks),
-        tile_size=simulation.tile_size,
-        synapses=choose_storage(network, simulation.dt, simulation.synapses),
         history=history,
         compare=COMPARED if compare else (),
         per_rank=per_rank,
     )
+    if dry_run is None:
+        return found
+    from cluster.rehearsal import rehearse_apart  # here, because it plans, too
+
+    told = rehearse_apart(network, dry_run, *arguments, **alike, seed=simulation.seed)
+    return found.model_copy(update={"rehearsed": told})
 
 
 def numbers(text: str) -> list[float]:
@@ -264,20 +287,31 @@ def visits(network: Network, known: Expected, parts: Pieces, ranks: int) -> np.n
 
 
 def memories(
-    network: Network, found: Placed, device: Device, ranks_per_node: int, dt: float, history: str
+    network: Network, found: Placed, device: Device, ranks_per_node: int, dt: float, history: str, mpi: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """(ranks,) bytes of each rank, and those of them that hold spikes of other ranks."""
     lines, ranks = found.traffic, len(found.time)
     if history == "receiver":
-        steps = network.max_delay / dt + SLACK_STEPS
-        columns = 2 ** np.ceil(np.log2(steps + 2))
+        steps, columns = kept_steps(network, dt), history_columns(network, dt)
         others = len(found.owner) - np.bincount(found.owner, minlength=ranks)  # tiles
-        arrivals = SPIKE_BYTES * lines.into * steps * dt / 1000 + START_BYTES * columns * others
+        arrivals = SPIKE_BYTES * lines.into * steps * dt / 1000 + START_BYTES * columns * others * (ranks > 1)
     else:
         epoch = lines.epoch if np.isfinite(lines.epoch) else 0.0
         arrivals = np.repeat(lines.node_bytes_in / ranks_per_node, ranks_per_node)[:ranks] * 2 * epoch / 1000
     arrivals = np.maximum(arrivals, 0)
-    return device.base_bytes + network.description_bytes + found.tiles_bytes + arrivals, arrivals
+    process = device.base_bytes + network.description_bytes + MPI_BYTES * (mpi and ranks > 1)
+    return process + found.tiles_bytes + arrivals, arrivals
+
+
+def history_columns(network: Network, dt: float) -> int:
+    """Steps that the lists of spikes of a tile have room for."""
+    return 1 << int(np.ceil(np.log2(max(1, round(network.max_delay / dt)) + CALL_STEPS + 2)))
+
+
+def kept_steps(network: Network, dt: float) -> float:
+    """For how many steps spikes of others take memory: those of a call, or of the longest delay, and room to grow."""
+    longest = max(1, round(network.max_delay / dt))
+    return GROWN * max(min(history_columns(network, dt) - longest - 2, CHUNK_STEPS), longest + 1)
 
 
 def all_routes(
@@ -286,7 +320,8 @@ def all_routes(
     """Messages, bytes and time of the three ways to exchange spikes."""
     lines, ranks = found.traffic, len(found.time)
     nodes = len(lines.node_out)
-    epochs = 1000 / lines.epoch if np.isfinite(lines.epoch) else 0.0
+    every = meetings(network, lines.epoch, dt)
+    epochs = 1000 / every if every else 0.0
     held = np.minimum(ranks_per_node, ranks - np.arange(nodes) * ranks_per_node)  # ranks of each node
     node_peers = lines.node_peers.sum()
     per_node = {
@@ -301,23 +336,33 @@ def all_routes(
     update = per(found.parts, np.full(len(known.n), 1e-6 / dt * device.neuron_ns), ranks) / found.speed
     events = found.time - update
     looked = found.visits * device.visit_ns * 1e-9 / found.speed
-    slowest = int(np.argmax(update + events + looked))
+    taken = np.maximum(lines.into, 0) * device.spike_ns * 1e-9 / found.speed
+    slowest = int(np.argmax(update + events + looked + taken))
+    near = min(ranks, ranks_per_node) - 1
     routes = {}
     for name, (sent, messages, pairs) in per_node.items():
-        latency = messages * epochs * device.latency
+        latency = (messages * device.latency * (nodes > 1) + near * device.local_latency + device.turn) * epochs
         bandwidth = float((sent / held).max()) / device.link
         cost = {"update": update[slowest], "events": events[slowest], "visits": looked[slowest]}
-        cost |= {"latency": latency, "bandwidth": bandwidth}
+        cost |= {"spikes": taken[slowest], "latency": latency, "bandwidth": bandwidth}
         routes[name] = Route(
             messages=messages,
             bytes_per_node=float(sent.max()),
             bytes_total=float(sent.sum()),
             bytes_per_link=float(sent.sum() / pairs) if pairs else 0.0,
-            exchange_s=latency + bandwidth,
+            exchange_s=float(taken[slowest]) + latency + bandwidth,
             slowdown=float(sum(cost.values())),
             bound=max(cost, key=lambda part: cost[part]),
         )
     return routes
+
+
+def meetings(network: Network, epoch: float, dt: float) -> float | None:
+    """ms from one exchange to the next, as the engine has it; None where there is none."""
+    if not np.isfinite(epoch):
+        return None
+    shortest = min(int(delay_steps(network, p, dt).min(initial=MAX_BLOCK)) for p in network.projections)
+    return meet_every(round(epoch / dt), min(MAX_BLOCK, shortest)) * dt
 
 
 def imbalance(found: Placed) -> Imbalance:
@@ -380,27 +425,53 @@ def used(device: Device) -> DeviceUsed:
         neuron_ns=device.neuron_ns,
         event_ns=device.event_ns,
         visit_ns=device.visit_ns,
+        spike_ns=device.spike_ns,
         neuron_bytes=device.neuron_bytes,
         base_bytes=device.base_bytes,
         link_bytes_s=device.link,
         latency_s=device.latency,
+        local_latency_s=device.local_latency,
+        cores=device.cores,
     )
 
 
-def assumptions(device: Device, synapses: str, history: str) -> list[str]:
-    """All that the figures rest on and that was not measured in this plan."""
-    kept = f"every rank keeps the spikes it gets for the longest delay and {SLACK_STEPS} steps"
-    if history == "sender":
-        kept = "spikes are kept by their sender until due, once; receivers hold two epochs, in one window per node"
+def assumptions(
+    device: Device, ranks_per_node: int, routing: str, synapses: str, history: str, kept_ms: float
+) -> list[str]:
+    """All that the figures rest on and that was not measured in this plan; what is not built comes first."""
+    kept = f"every rank keeps the spikes it gets for some {kept_ms:.3g} ms: the longest delay, and room to grow"
     known = f"measured: {', '.join(device.measured)}; all else is estimated" if device.measured else "all is estimated"
+    absent = []
+    if history == "sender":
+        absent.append(
+            "NOT BUILT: --history sender. Spikes are kept by their sender until due, once; receivers hold two epochs, "
+            "in one window per node. This version keeps them at every receiver: see --history receiver"
+        )
+        kept = "memory of spikes is that of --history sender"
+    if routing == "grid":
+        absent.append("NOT BUILT: --routing grid. This version has flat and two-level")
+    if device.cores is None:
+        absent.append(f"NOT BUILT, or not yet timed: a backend for {device.name}")
+    shared = "each rank has a device of its own"
+    if device.cores is not None:
+        cores = "one core" if device.cores == 1 else f"{device.cores} cores"
+        shared = f"the {ranks_per_node} ranks of a node share {cores} and the memory of one machine"
+        if ranks_per_node > device.cores:
+            shared += (
+                f": OVERSUBSCRIBED, all work takes {device.polling:g} times longer than its share of the cores, and an "
+                f"exchange waits {device.turn * 1e3:g} ms for its turn"
+            )
     return [
-        f"device {device.name}: {known}",
+        *absent,
+        f"device {device.name}: {known}; {shared}, one thread each",
         "every neuron of a population fires at its mean rate, and spikes are spread evenly in time",
         "a tile's spikes go to every rank or node that holds a population it projects to, 2 bytes each and 2 for each "
         "tile and step",
         kept,
+        "memory is that of kernels that were compiled before, and of the simulation: the first run of a version takes "
+        "some 400 MB more, the report of rank 0 some 200",
         "a rank looks once at each arriving spike for every region that it holds a part of",
         f"exchange is not overlapped with compute; a rank sends one message in {device.latency * 1e6:g} µs and "
-        f"{device.link / 1e9:g} GB/s between nodes, nothing within a node",
+        f"{device.link / 1e9:g} GB/s between nodes, in {device.local_latency * 1e6:g} µs within a node",
         f"synapses are {synapses}",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -43,13 +44,13 @@ class Spread(Strict):
 class Route(Strict):
     """One way of exchanging spikes."""
 
-    messages: Amount = Field(description="sent between ranks or nodes, per rank and epoch; mean over the busiest node")
+    messages: Amount = Field(description="between ranks or nodes, per rank and exchange; mean of the busiest node")
     bytes_per_node: Amount = Field(description="that leave the busiest node per biological second")
     bytes_total: Amount = Field(description="between nodes per biological second, all hops counted")
     bytes_per_link: Amount = Field(description="mean per biological second of the pairs of nodes that exchange")
     exchange_s: Amount = Field(description="wall s per biological s of the busiest node")
     slowdown: Amount = Field(description="wall s per biological s, compute and exchange one after the other")
-    bound: str = Field(description="what takes most of it: update, events, visits, latency or bandwidth")
+    bound: str = Field(description="what takes most of it: update, events, visits, spikes, latency or bandwidth")
 
 
 class Imbalance(Strict):
@@ -73,6 +74,26 @@ class Compared(Strict):
     bound: str
 
 
+class Beside(Strict):
+    planned: Amount
+    measured: Amount
+
+
+class Rehearsed(Strict):
+    """One rank, run alone on one core of this machine, with spikes of the others made up."""
+
+    rank: Count
+    biological_ms: Amount = Field(description="that were measured, after the rates had settled")
+    core: str = Field(description="what time and memory are planned for here")
+    neurons: Count
+    rate_hz: Amount = Field(description="spikes/s of its neurons, measured")
+    step_ms: Beside = Field(description="wall ms per step: compute, and handling what arrives")
+    memory: Beside = Field(description="bytes of the process, without MPI")
+    events: Beside = Field(description="synaptic events per biological second")
+    spikes_in: Beside = Field(description="per biological second, from other ranks; made up at the rates of the plan")
+    spikes_out: Beside = Field(description="per biological second, once for each rank they go to")
+
+
 class DeviceUsed(Strict):
     name: str
     source: str
@@ -81,10 +102,15 @@ class DeviceUsed(Strict):
     neuron_ns: Amount
     event_ns: Amount
     visit_ns: Amount
+    spike_ns: Amount
     neuron_bytes: Amount
     base_bytes: Amount
     link_bytes_s: Amount = Field(description="between nodes, per rank, each way")
-    latency_s: Amount
+    latency_s: Amount = Field(description="of a message between nodes")
+    local_latency_s: Amount = Field(description="of a message within a node")
+    cores: Count | None = Field(
+        description="of a machine that the ranks of a node share; null: each has its own device"
+    )
 
 
 class Plan(Strict):
@@ -101,7 +127,8 @@ class Plan(Strict):
     ranks_per_node: Count
     nodes: Count
     dt_ms: Amount
-    epoch_ms: Amount | None = Field(description="between exchanges; null where ranks need never meet")
+    epoch_ms: Amount | None = Field(description="shortest delay between ranks; null where ranks need never meet")
+    exchange_every_ms: Amount | None = Field(description="an epoch, or half of it where an exchange can be overlapped")
     method: str = Field(description="of balance")
     routing: Literal["flat", "two-level", "grid"]
     mean_rate_hz: Amount
@@ -132,6 +159,7 @@ class Plan(Strict):
     fits: bool = Field(description="whether every rank's memory suffices")
     ranks_that_fit: Count | None = Field(description="a number of ranks that would do; null where it fits or none does")
     compared: list[Compared]
+    rehearsed: Rehearsed | None = Field(default=None, description="with --dry-run")
     assumptions: list[str]
 
     def refusal(self, config: str) -> str:
@@ -145,7 +173,8 @@ class Plan(Strict):
                 "or take a device with more memory."
             )
         needed = self.ranks_that_fit
-        return f"{text} {needed:,} ranks would fit; see dtb plan {config} --ranks {needed}."
+        nodes = f" --ranks-per-node {self.ranks_per_node}" if self.ranks_per_node > 1 else ""
+        return f"{text} {needed:,} ranks would fit; see dtb plan {config} --ranks {needed}{nodes}."
 
 
 def schema_text() -> str:
@@ -168,7 +197,7 @@ def tables(plan: Plan) -> RenderableType:
         f"Plan for {plan.neurons:,} neurons and {plan.synapses:.3g} synapses on {plan.ranks:,} ranks, {plan.nodes:,} "
         f"nodes: research use only\n"
         f"network {plan.network_hash}, {plan.tiles:,} tiles, dt {plan.dt_ms:g} ms, "
-        + (f"exchange every {plan.epoch_ms:g} ms" if plan.epoch_ms else "no exchange")
+        + (f"exchange every {plan.exchange_every_ms:g} ms" if plan.exchange_every_ms else "no exchange")
         + f", {plan.mean_rate_hz:.3g} spikes/s ({plan.rates_from}), balance '{plan.method}'\n"
         f"device {plan.device.name}: {plan.device.source}"
     )
@@ -192,7 +221,7 @@ def tables(plan: Plan) -> RenderableType:
         say = scaled if is_bytes else short
         ranks.add_row(name, *(say(v) for v in (spread.total, spread.min, spread.median, spread.max)))
     routes = Table(
-        "routing", "messages per rank and epoch", "from a node, per s", "per link, per s", "exchange s", "slow-down",
+        "routing", "messages per rank and exchange", "from a node, per s", "per link, per s", "exchange s", "slow-down",
         "bound by", title="exchange", box=None,
     )  # fmt: skip
     for name, route in plan.routes.items():
@@ -216,8 +245,31 @@ def tables(plan: Plan) -> RenderableType:
                 f"{short(row.slowdown)} ×", row.bound,
             )  # fmt: skip
         parts.append(other)
+    if plan.rehearsed is not None:
+        parts += rehearsal(plan.rehearsed)
     parts.append("assumed:\n" + "\n".join(f"  {line}" for line in plan.assumptions))
     return Group(*parts)
+
+
+def rehearsal(told: Rehearsed) -> list[RenderableType]:
+    from rich.table import Table
+
+    head = (
+        f"dry run of rank {told.rank:,}: {told.neurons:,} neurons at {told.rate_hz:.3g} spikes/s, "
+        f"{told.biological_ms:g} ms on one core of this machine, alone"
+    )
+    table = Table("", "planned", "measured", "planned / measured", title=head, box=None, title_justify="left")
+    rows: list[tuple[str, Beside, Callable[[float], str]]] = [
+        ("wall ms per step", told.step_ms, short),
+        ("memory, without MPI", told.memory, scaled),
+        ("events per s", told.events, short),
+        ("spikes in per s", told.spikes_in, short),
+        ("spikes out per s", told.spikes_out, short),
+    ]
+    for name, both, say in rows:
+        ratio = f"{both.planned / both.measured:.3f}" if both.measured else "–"
+        table.add_row(name, say(both.planned), say(both.measured), ratio)
+    return [table]
 
 
 def short(value: float) -> str:

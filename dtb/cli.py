@@ -147,6 +147,10 @@ def plan(
     speeds: Annotated[
         str | None, typer.Option("--speeds", help="Relative speeds of ranks, as 1,1,0.5; repeated in turn.")
     ] = None,
+    dry_run: Annotated[
+        int | None,
+        typer.Option("--dry-run", metavar="RANK", help="Run this rank for real, with spikes of the others made up."),
+    ] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Add the other methods of balance.")] = False,
     per_rank: Annotated[bool, typer.Option("--per-rank", help="Keep every rank's numbers in the JSON.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, as cluster/plan.schema.json has it.")] = False,
@@ -155,7 +159,9 @@ def plan(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Say what a run on many ranks needs and takes: memory, balance, traffic, time. Allocates nothing."""
+    """Say what a run on many ranks needs and takes: memory, balance, traffic, time. Allocates nothing, but with
+    --dry-run what one rank needs.
+    """
     with reported(debug):
         from cluster.plan import plan_config
         from cluster.plan_report import tables
@@ -163,7 +169,7 @@ def plan(
 
         found = plan_config(
             load_config(config, set_ or ()), ranks, ranks_per_node, device, balance, routing, rates, speeds, compare,
-            per_rank, history,
+            per_rank, history, dry_run,
         )  # fmt: skip
         if json:
             print(found.model_dump_json(indent=2))

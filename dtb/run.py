@@ -62,6 +62,7 @@ RESULTS = ("summary.json", "report.html", "spikes.h5", "bold")  # of a run that 
 BASE_BYTES = 400 * 2**20  # Python, numba, buffers of the recording
 NEURON_BYTES = 40  # state, spike lists, synaptic sums; law 3 allows 36 on a device
 SMALL_NEURON_BYTES = 48  # where populations are small, parameters are looked up by blocks of lanes
+HEARD_BYTES = 4  # of a neuron on another rank: its spikes of a quarter of a second, at 8 spikes/s
 ONSET_S = 20.0  # the haemodynamic start from rest, which all regions share, is left out of functional connectivity
 MIN_SCANS = 10  # of which a correlation is made
 SHORT = 1e9  # neuron-steps, a few seconds: what draws the page gets ready while such a run computes
@@ -327,20 +328,27 @@ def private(personal: bool) -> Iterator[None]:
 
 
 def check_memory(network: Network, config: Config, comm: Communicator) -> None:
-    """Refuse what would not fit, before anything is allocated."""
-    n = -(-network.n_neurons // comm.size)
+    """Refuse what would not fit, before anything is allocated; all ranks alike, where it does not fit one of them."""
     per_neuron = NEURON_BYTES if network.n_neurons >= PURE_FROM * network.n_populations else SMALL_NEURON_BYTES
     dt, storage = config.Simulation.dt, choose_storage(network, config.Simulation.dt, config.Simulation.synapses)
-    stored = stored_bytes(network, dt) / comm.size if storage == "stored" else 0.0
-    need, free = BASE_BYTES + n * per_neuron + stored, available_bytes() / comm.local_ranks
+    stored = stored_bytes(network, dt) if storage == "stored" else 0.0
+    free = float(comm.all(np.array([available_bytes() / comm.local_ranks])).min())
+    own, heard = network.n_neurons * per_neuron + stored, network.n_neurons * HEARD_BYTES
+    need = BASE_BYTES + own / comm.size + heard * (1 - 1 / comm.size)
     if need <= free:
         return
-    synapses = f" and {scaled(stored)} for {network.n_synapses / comm.size:,.0f} stored synapses" if stored else ""
+    synapses = f" and {scaled(stored / comm.size)} for {network.n_synapses / comm.size:,.0f} stored synapses"
+    what = f"{-(-network.n_neurons // comm.size):,} neurons at {per_neuron} bytes{synapses if stored else ''}"
     whose = "run" if comm.size == 1 else f"run on {comm.size} ranks"
-    remedy = 'Set synapses = "procedural" in [Simulation], or lower' if stored else "Lower"
+    remedies = ['set synapses = "procedural" in [Simulation]'] if stored else []
+    if (room := free - BASE_BYTES - heard) > 0:
+        ranks = max(comm.size + 1, int(-(-(own - heard) // room)))
+        remedies.append(f"take {ranks:,} ranks with as much memory each (see dtb plan CONFIG --ranks {ranks})")
+    remedies.append("lower n_neurons in [build_network]")
+    remedy = ", or ".join(remedies)
     raise MemoryError(
-        f"this {whose} needs about {scaled(need)} ({n:,} neurons at {per_neuron} bytes{synapses}); {scaled(free)} are "
-        f"free. {remedy} n_neurons in [build_network], or take a larger machine."
+        f"{'this' if comm.size == 1 else 'each rank of this'} {whose} needs about {scaled(need)} ({what}); "
+        f"{scaled(free)} are free. {remedy[0].upper()}{remedy[1:]}, or take a larger machine."
     )
 
 

@@ -151,3 +151,12 @@ def peak_rss_bytes() -> int:
     """Largest memory that this process has had."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident_bytes() -> int:
+    """Memory of this process now; where the system does not tell, the most that it has had."""
+    try:
+        with Path("/proc/self/status").open(encoding="ascii") as status:
+            return int(next(line for line in status if line.startswith("VmRSS")).split()[1]) * 1024
+    except (OSError, StopIteration):
+        return peak_rss_bytes()

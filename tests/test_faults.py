@@ -1,6 +1,8 @@
 """Seeded faults get one clear error each and leave the disk as it was; canaries are found in no output."""
 
 import getpass
+import json
+import re
 import resource
 import shutil
 import socket
@@ -13,6 +15,7 @@ import zarr
 
 import dtb
 from dtb.engine.recording import Recording
+from dtb.run import available_bytes
 from tests.faults import (
     BRAINS,
     CONFIGS,
@@ -99,6 +102,19 @@ def test_synapses_that_do_not_fit_the_memory_are_refused(folder):
     options = [part for override in large for part in ("--set", override)]
     says = ("2.75 TiB", "stored synapses", "are free", 'Set synapses = "procedural"')
     refused(folder, "run", "c.toml", "-o", "out", *options, code=4, says=says)
+
+
+def test_neurons_that_do_not_fit_the_memory_are_refused_with_a_number_of_ranks_that_does(folder):
+    """The plan for so many ranks agrees: each fits the memory that is free here."""
+    n = int(available_bytes() / 8)  # take five times the memory
+    many = ("--set", f"build_network.n_neurons={n}", "--set", "Simulation.synapses=procedural")
+    done = command("run", "c.toml", "-o", "out", *many, folder=folder)
+    assert done.returncode == 4 and "are free" in done.stderr and not (folder / "out").exists()
+    ranks = re.search(r"see dtb plan CONFIG --ranks ([\d]+)\)", done.stderr)[1]
+    plan = command("plan", "c.toml", *many, "--ranks", ranks, "--device", "h200", "--json", folder=folder)
+    memory = json.loads(plan.stdout)["memory_rank"]["max"]
+    free = re.search(r"; ([\d.]+) (GiB|TiB) are free", done.stderr)
+    assert memory - 1e9 < float(free[1]) * 2 ** (30 if free[2] == "GiB" else 40)  # 1e9: what h200 takes without neurons
 
 
 def saved_run(folder, *options):

@@ -31,6 +31,12 @@ def agree(comm: Communicator, what: str, text: str) -> None:
         )
 
 
+def meet_every(epoch: int, block: int) -> int:
+    """Steps between two meetings; see `Ranks`."""
+    half = epoch // 2
+    return (half if half >= block else epoch) // block * block
+
+
 class Ranks:
     """What this rank holds of a network, and the exchange of spikes.
 
@@ -40,7 +46,8 @@ class Ranks:
     dt : float [ms]
     tiles : Tiles
         All of the network.
-    partition : Partition
+    partition : Partition or None
+        None leaves it to `comm`.
     comm : Communicator
 
     Attributes
@@ -53,6 +60,8 @@ class Ranks:
         Shortest delay between neurons on different ranks, in steps; None where ranks need never meet.
     wait_s : float
         Wall time that was spent on spikes of others.
+    spikes_in : int
+        How many spikes of others came here.
 
     Notes
     -----
@@ -61,9 +70,12 @@ class Ranks:
     not waited for until the next, and is on its way while both sides compute.
     """
 
-    def __init__(self, network: Network, dt: float, tiles: Tiles, partition: Partition, comm: Communicator) -> None:
+    def __init__(
+        self, network: Network, dt: float, tiles: Tiles, partition: Partition | None, comm: Communicator
+    ) -> None:
         agree(comm, "the network", network.digest)
         agree(comm, "the step", f"{dt} ms")
+        partition = comm.place(network, tiles, dt, partition)
         agree(comm, "the partition", hashlib.sha256(partition.owner.tobytes()).hexdigest()[:16])
         partition.check(len(tiles.n), comm.size)
         self.comm = comm
@@ -73,7 +85,7 @@ class Ranks:
         self.tiles = Tiles(tiles.first[self._kept], tiles.n[self._kept], tiles.population[self._kept], tiles.pure)
         self.here = partition.owner[self._kept] == comm.rank
         self.epoch = self.routes.epoch
-        self.wait_s = 0.0
+        self.wait_s, self.spikes_in = 0.0, 0
         self._period = 0  # steps between two meetings; 0: none
         self._due = 0  # step of the next one
         self._sent: tuple[int, int] | None = None  # steps whose spikes are on their way
@@ -86,8 +98,8 @@ class Ranks:
         self._known, self._sent = step, None
         if self.epoch is None:
             return
-        half, block = self.epoch // 2, backend.block
-        self._period = (half if half >= block else self.epoch) // block * block
+        block = backend.block
+        self._period = meet_every(self.epoch, block)
         self._due = step + self._period
         most = int(self.tiles.n[self.here].sum(dtype=np.int64)) * backend.burst * -(-self._period // block)
         self._exchange = self.comm.connect(self.routes, self._period, most)
@@ -122,9 +134,11 @@ class Ranks:
             return
         clock = time.perf_counter()
         start, stop = self._sent
-        self._exchange.receive(
-            lambda tiles, message: self._backend.incoming(state, self._number(tiles), start, stop, message)
-        )
+
+        def incoming(tiles: np.ndarray, message: np.ndarray) -> None:
+            self.spikes_in += self._backend.incoming(state, self._number(tiles), start, stop, message)
+
+        self._exchange.receive(incoming)
         self._backend.learn(state, stop)
         self._known, self._sent = stop, None
         self.wait_s += time.perf_counter() - clock

@@ -147,12 +147,12 @@ def test_each_bit_of_what_a_key_is_made_of_flips_each_bit_of_the_word_half_of_th
 # No word twice ---------------------------------------------------------------------------------------------------
 
 
-def test_no_two_of_ten_million_words_are_equal():
-    """Neither across neurons, rows, streams, seeds nor members. Fails an ideal generator with probability 2.7e-6."""
+def test_no_two_of_eleven_million_words_are_equal():
+    """Neither across neurons, rows, streams, seeds nor members. Fails an ideal generator with probability 3.4e-6."""
     drawn = [words(stream, 100, 12_500) for stream in Stream]
     drawn += [words(Stream.NOISE, 100, 12_500, member=1), words(Stream.POSITION, 100, 12_500, seed=SEED + 1)]
     drawn = np.concatenate(drawn, axis=None)
-    assert drawn.size == 10**7
+    assert drawn.size == 11_250_000
     assert np.all(np.diff(np.sort(drawn)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from dtb.engine.recording import Recording
+from dtb.run import available_bytes
 
 CONFIG = """
 [build_network]
@@ -69,6 +71,15 @@ def test_a_wrong_config_is_told_once(on_ranks, config: Path, tmp_path: Path) -> 
     done = on_ranks(3, *DTB, str(config), "-o", str(tmp_path / "run"), "--set", "run.duration=0.1")
     assert done.returncode == 3
     assert done.stderr.count("error:") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_ranks_that_do_not_fit_the_memory_are_refused_once_with_a_number_that_does(on_ranks, config, tmp_path) -> None:
+    many = f"build_network.n_neurons={int(available_bytes() / 16)}"  # a rank needs 2.5 times its half
+    done = on_ranks(2, *DTB, str(config), "-o", str(tmp_path / "run"), "--set", many)
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.count("error:") == 1 and "each rank of this run on 2 ranks needs" in done.stderr
+    assert re.search(r"Take \d+ ranks .* \(see dtb plan CONFIG --ranks \d+\)", done.stderr)
     assert not (tmp_path / "run").exists()
 
 
