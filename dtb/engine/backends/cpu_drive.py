@@ -18,12 +18,13 @@ HUGE = 1 << 23  # bytes of an array that NumPy asks the system to back with huge
 class Call(NamedTuple):
     """One call of `advance`: which steps, with what.
 
-    epoch: steps that spikes of other ranks take at least, None on one rank; news, known: steps whose spikes came from
+    end: step after the chunk that the call is part of; beyond it nothing is delivered ahead of time.  epoch: steps that spikes of other ranks take at least, None on one rank; news, known: steps whose spikes came from
     there since the last call.
     """
 
     begin: int
     steps: int
+    end: int
     epoch: int | None
     news: int
     known: int
@@ -106,7 +107,7 @@ class Dense:
             runs = self.tables.entries["pool_end"] - self.tables.entries["pool"]
             self._workspace[worker] = sums, spare(plan), cpu_dense.scratch(int(runs.max(initial=0)))
         sums, spare_, scratch = self._workspace[worker]
-        reach = call.begin + call.steps if call.epoch is None else call.known + max(call.epoch, self.rows)
+        reach = call.end if call.epoch is None else min(call.end, call.known + max(call.epoch, self.rows))
         return cpu_dense.work_dense(
             worker, plan.workers, call.begin, call.steps, reach, plan.block, self.rows or plan.block, plan.burst,
             state.fields, state.hold, sums, *state.ring, state.failed, plan.layout, state.history[0], call.dynamics,
@@ -191,8 +192,8 @@ class Stored:
         return True
 
     def ahead(self, step: int, spike_step, spike_gid, steps: int, ring=()) -> np.ndarray:
-        """(3, steps): synapses of these spikes, of the last `steps` steps, that arrive in `step` or later, delivered,
-        autapses, lesioned, by emission step; added to the sums of a ring if there is one.
+        """(3, steps): synapses of these spikes, of the last `steps` steps, that arrive here in `step` or later,
+        delivered, autapses, lesioned, by emission step; added to the sums of a ring if there is one.
         """
         plan = self.plan
         told = np.zeros((3, steps), np.int64)
