@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 import time
 import traceback
@@ -83,8 +84,10 @@ def run(
             with progress_bar(settings.Simulation.dt, first) as progress:
                 summary = run_config(settings, folder, force, progress, report, comm, resume, say)
         except Checkpointed as stopped:
-            say(str(stopped))
+            if first:
+                say(str(stopped))
             raise typer.Exit(CHECKPOINTED) from None
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # it asks to be quick, of what is done
         if summary is None:  # rank 0 has it
             return
         print(summary)

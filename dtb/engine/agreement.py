@@ -64,7 +64,7 @@ def from_first(comm: Communicator, work: Callable[[], str]) -> str:
 
 def _described(error: Exception) -> dict:
     known = next((name for name, kind in KINDS.items() if isinstance(error, kind)), None)
-    what = [str(error)] if known else [f"{type(error).__name__}: {error}"]
+    what: list = [str(error)] if known else [f"{type(error).__name__}: {error}"]
     if isinstance(error, OSError) and error.errno is not None:
         what = [error.errno, error.strerror, error.filename and str(error.filename)]
     return {"kind": known, "what": what, "notes": getattr(error, "__notes__", [])}

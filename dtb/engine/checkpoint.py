@@ -1,4 +1,4 @@
-"""Save a simulation, with its recording, and restore it: on any backend, storage, tile size, threads, ranks and partition."""
+"""Save a simulation, with its recording, and restore it: on any backend, storage, tiles, threads, ranks, partition."""
 
 from __future__ import annotations
 

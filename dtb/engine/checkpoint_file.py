@@ -219,7 +219,7 @@ class Checkpoint:
         return {name.removeprefix(prefix): self.array(name) for name in names}
 
     def pieces(self, runs: np.ndarray) -> Iterator[Piece]:
-        """State of runs (k, 2) of neurons, first gid and the one after the last, rising; a piece may hold others, too."""
+        """State of runs (k, 2) of neurons: first gid and the one after the last, rising. A piece may hold others."""
         for part, section in self._sections("neurons"):
             begin, n = section["first"], section["n"]
             first, stop = runs[min(np.searchsorted(runs[:, 1], begin, side="right"), len(runs) - 1)]

@@ -334,8 +334,8 @@ class CpuBackend:
         """
         tiles, own = self.tiles, self.layout.own
         begins = tiles.first[own]
-        low, high = np.searchsorted(begins + tiles.n[own], first, side="right"), np.searchsorted(begins, stop)
-        for t in own[low:high]:
+        touched = slice(np.searchsorted(begins + tiles.n[own], first, side="right"), np.searchsorted(begins, stop))
+        for t in own[touched]:
             begin, end = max(first, int(tiles.first[t])), min(stop, int(tiles.first[t] + tiles.n[t]))
             low, high = begin - int(tiles.first[t]), end - int(tiles.first[t])
             block, home = low // LANES, int(self.layout.block[t])
@@ -349,8 +349,8 @@ class CpuBackend:
         everyone, elsewhere = np.ones(self.network.n_populations, bool), np.flatnonzero(~self.here)
         heard = max(begin, state.known[0])  # what came from other ranks since then is delivered in the next call
         for tiles, end in ((self.layout.own, stop), (elsewhere, heard)):
-            spikes = cpu_spikes.listed(state.history[0], self.layout, tiles, begin, end, 1, everyone)
-            told[:, begin - start :] -= self.way.ahead(stop, *spikes, stop - begin)
+            step, gid = cpu_spikes.listed(state.history[0], self.layout, tiles, begin, end, 1, everyone)
+            told[:, begin - start :] -= self.way.ahead(stop, step, gid, stop - begin)
         return Counters(*told)
 
     def restore(

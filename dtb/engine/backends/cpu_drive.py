@@ -18,8 +18,9 @@ HUGE = 1 << 23  # bytes of an array that NumPy asks the system to back with huge
 class Call(NamedTuple):
     """One call of `advance`: which steps, with what.
 
-    end: step after the chunk that the call is part of; beyond it nothing is delivered ahead of time.  epoch: steps that spikes of other ranks take at least, None on one rank; news, known: steps whose spikes came from
-    there since the last call.
+    end: step up to which long delays may deliver at most: the last of the chunk, and one more.  epoch: steps that
+    spikes of other ranks take at least, None on one rank; news, known: steps whose spikes came from there since the
+    last call.
     """
 
     begin: int
