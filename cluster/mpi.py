@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from cluster.routing import ROUTINGS, Flat, TwoLevel
+from cluster.watch import Watch
 from dtb.engine.routes import Routes
 
 # What launchers tell their processes: how many there are, and which one this is. MPI's own come first, because mpiexec
@@ -93,6 +94,7 @@ class MPIComm:
         self.local_ranks = self._machine.Get_size()
         self.use(routing, ranks_per_node)
         self._cores = self._share_of_cores()
+        self._watch = Watch(self._machine, self.rank, self.size)
         self._told = ""  # a traceback, before an error
         sys.excepthook = self._excepthook
 
@@ -155,6 +157,10 @@ class MPIComm:
             return Flat(self._mpi, self._world, routes)
         return TwoLevel(self._mpi, self._world, self._node, routes, steps, spikes)
 
+    def remedy(self, text: str) -> None:
+        """What to do, should a rank be lost: said by the process that watches over them."""
+        self._watch.remedy(text)
+
     # the end ----------------------------------------------------------------------------------------------------
 
     def fail(self, error: BaseException) -> tuple[str, int]:
@@ -166,6 +172,7 @@ class MPIComm:
         request, began = self._end.Ibarrier(), time.monotonic()
         while not request.Test():
             if time.monotonic() - began > FAIL_TOGETHER_S:
+                self._watch.failed()
                 print(f"{self._told}error: rank {self.rank} of {self.size}: {text}", file=sys.stderr, flush=True)
                 self._end.Abort(code)
             time.sleep(0.01)

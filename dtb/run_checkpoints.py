@@ -62,6 +62,18 @@ class Keeper:
         self.took = 0.0
         end = os.environ.get("SLURM_JOB_END_TIME", "")  # s since 1970; Slurm sets it for every step of a job
         self.job_end = float(end) if end.isdecimal() else float("inf")
+        self._tell_remedy()
+
+    def _tell_remedy(self) -> None:
+        place = self.folder.parent
+        if self.step is None:
+            self.simulation.comm.remedy(f"There is no checkpoint yet: begin again with --resume -o {place}.")
+        else:
+            self.simulation.comm.remedy(f"The last checkpoint, {self._good} -o {place}.")
+
+    @property
+    def _good(self) -> str:
+        return f"at {(self.step or 0) * self.simulation.dt / 1000:g} s, is good: go on with --resume"
 
     @property
     def wall_s(self) -> float:
@@ -86,11 +98,11 @@ class Keeper:
             simulation.save(self.folder, self.recording, {"wall_s": self.wall_s, "phases": dict(simulation.phases)})
         except OSError as error:
             if self.step is not None:
-                seconds = self.step * simulation.dt / 1000
-                error.add_note(f"The checkpoint before it, at {seconds:g} s, is good: go on with --resume.")
+                error.add_note(f"The checkpoint before it, {self._good}.")
             raise
         self.step, self.last = simulation.step, time.monotonic()
         self.took = self.last - begin
+        self._tell_remedy()
         simulation.phases["checkpoint"] = simulation.phases.get("checkpoint", 0.0) + self.took
 
     def wish(self, signals: Signals) -> Wish:

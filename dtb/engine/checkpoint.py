@@ -13,7 +13,17 @@ import numpy as np
 
 from dtb.engine.agreement import together
 from dtb.engine.backends.state import Counters
-from dtb.engine.checkpoint_file import PIECE, Checkpoint, Part, add_spikes, name_of, partial_place, seal, writing
+from dtb.engine.checkpoint_file import (
+    PIECE,
+    Checkpoint,
+    Part,
+    add_spikes,
+    name_of,
+    naming,
+    partial_place,
+    seal,
+    writing,
+)
 from dtb.engine.constants import Constants, Control
 from dtb.engine.statistics import Position
 from dtb.network.network import Network
@@ -58,7 +68,8 @@ def save(simulation: Simulation, folder: str | os.PathLike, recording: Recording
                     about["recording"] = position.numbers
                 stack.enter_context(writing(folder, step))
         with together(comm):
-            entry = write_part(simulation, partial_place(folder, step), arrays if comm.rank == 0 else {})
+            with naming(folder / name_of(step)):
+                entry = write_part(simulation, partial_place(folder, step), arrays if comm.rank == 0 else {})
         told = comm.gather(np.frombuffer(json.dumps(entry).encode(), np.uint8))
         with together(comm):
             if comm.rank == 0:

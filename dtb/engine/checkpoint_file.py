@@ -102,22 +102,31 @@ def writing(folder: str | os.PathLike, step: int) -> Iterator[Path]:
     folder = Path(folder)
     place, partial = folder / name_of(step), partial_place(folder, step)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        clear_partial(folder)
-        partial.mkdir()
-        yield partial
-        if place.exists():  # a damaged one, or one that a run came by again: the same spikes
-            os.replace(place, folder / f".partial-old-{name_of(step)}")
-        os.replace(partial, place)
-        fsync(folder)
-    except BaseException as error:
+        with naming(place):
+            folder.mkdir(parents=True, exist_ok=True)
+            clear_partial(folder)
+            partial.mkdir()
+            yield partial
+            if place.exists():  # a damaged one, or one that a run came by again: the same spikes
+                os.replace(place, folder / f".partial-old-{name_of(step)}")
+            os.replace(partial, place)
+            fsync(folder)
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, OSError):
-            error.filename = error.filename or str(place)
         raise
     for old in generations(folder)[GENERATIONS:]:
         os.replace(old, folder / f".partial-{old.name}")
     clear_partial(folder)
+
+
+@contextmanager
+def naming(place: Path) -> Iterator[None]:
+    """Errors of the system that name no file name the checkpoint."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(place)
+        raise
 
 
 def name_of(step: int) -> str:

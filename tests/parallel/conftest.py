@@ -23,18 +23,34 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="session")
-def on_ranks():
-    """Run a command of this Python on n ranks: the finished process."""
+def started_on_ranks():
+    """Start a command of this Python on n ranks: the process of mpiexec."""
     pytest.importorskip("mpi4py", reason="mpi4py is not installed: pip install mpi4py mpich")
     mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if mpiexec is None:
         pytest.skip("there is no mpiexec: pip install mpich, or load a module that has one")
 
+    def start(n: int, *arguments: str, options: tuple[str, ...] = (), **environment: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [mpiexec, *options, "-n", str(n), sys.executable, *arguments], cwd=REPOSITORY,
+            env=os.environ | SETTINGS | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def on_ranks(started_on_ranks):
+    """Run a command of this Python on n ranks: the finished process."""
+
     def run(n: int, *arguments: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess:
-        command = [mpiexec, "-n", str(n), sys.executable, *arguments]
-        settings = os.environ | SETTINGS | environment
-        return subprocess.run(
-            command, cwd=REPOSITORY, env=settings, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        process = started_on_ranks(n, *arguments, **environment)
+        try:
+            out, errors = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # mpiexec ends its ranks
+            process.communicate()
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
     return run
