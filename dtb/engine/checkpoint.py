@@ -67,9 +67,8 @@ def save(simulation: Simulation, folder: str | os.PathLike, recording: Recording
                     arrays |= {f"recording.{name}": array for name, array in position.arrays.items()}
                     about["recording"] = position.numbers
                 stack.enter_context(writing(folder, step))
-        with together(comm):
-            with naming(folder / name_of(step)):
-                entry = write_part(simulation, partial_place(folder, step), arrays if comm.rank == 0 else {})
+        with together(comm), naming(folder / name_of(step)):
+            entry = write_part(simulation, partial_place(folder, step), arrays if comm.rank == 0 else {})
         told = comm.gather(np.frombuffer(json.dumps(entry).encode(), np.uint8))
         with together(comm):
             if comm.rank == 0:
