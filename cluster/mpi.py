@@ -180,6 +180,18 @@ class MPIComm:
         self._end.Bcast(codes)
         return (text if self.rank == 0 else ""), int(codes[0])
 
+    def done(self) -> int:
+        """Wait for the last rank, without keeping a core busy; the exit code of rank 0, which may have failed since.
+
+        Launchers take a rank that ends long before the others for a lost one.
+        """
+        request = self._end.Ibarrier()
+        while not request.Test():
+            time.sleep(0.01)
+        codes = np.zeros(1, np.int64)
+        self._end.Bcast(codes)
+        return int(codes[0])
+
     def _excepthook(self, kind, error, trace) -> None:
         """What a script leaves uncaught: one traceback, by rank 0 if all ranks have it, or by the one that failed."""
         self._told = "".join(traceback.format_exception(kind, error, trace))

@@ -362,6 +362,8 @@ def reported(debug: bool, comm: MPIComm | None = None) -> Iterator[None]:
         yield
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, typer.Exit):
+            if comm is not None:
+                comm.done()
             raise
         if debug:
             traceback.print_exc()
@@ -369,6 +371,8 @@ def reported(debug: bool, comm: MPIComm | None = None) -> Iterator[None]:
         if not text:
             raise typer.Exit(code) from None
         refuse(text, code)
+    if comm is not None and (code := comm.done()) != OK:
+        raise typer.Exit(code)
 
 
 def told(error: BaseException) -> tuple[str, int]:

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from dtb.engine.checkpoint_file import generations
-from dtb.engine.recording import Recording
 from dtb.engine.simulation import Simulation
 from dtb.network.lesion import lesion_tracts
 from tests.networks import regional, tiny_populations
@@ -81,82 +72,3 @@ def test_sums_ahead_of_time_are_used_up_before_a_checkpoint(monkeypatch: pytest.
     first._state.ring[1][1] += 1
     with pytest.raises(ValueError, match="amid a delivery"):
         first.save(tmp_path)
-
-
-# processes that are killed -------------------------------------------------------------------------------------
-
-CONFIG = """
-[build_network]
-n_neurons = 3_000
-in_degree = 60
-[Simulation]
-threads = 1
-[Recording]
-spikes = ["*.E"]
-[run]
-duration = 40_000
-checkpoint_every = 0.05
-[Balloon]
-"""
-
-
-def start(folder: Path, out: str, *options: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "dtb.cli", "run", "c.toml", "-o", out, "--no-report", *options]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )  # fmt: skip
-
-
-def names(out: Path) -> list[str]:
-    return [path.name for path in generations(out / "checkpoints")]
-
-
-def wait_for_another(out: Path, before: list[str], process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 60
-    while names(out) == before and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-
-
-@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.slow)])
-def test_a_run_that_is_killed_again_and_again_ends_as_the_run(tmp_path: Path, kills: int) -> None:
-    """SIGKILL at a random moment, most of them during a write, for one follows the other; no checkpoint is ever lost.
-
-    Each life lasts until it has written something and up to 0.6 s more; storage changes from life to life. A run that
-    is complete before the last kill starts anew.
-    """
-    (tmp_path / "c.toml").write_text(CONFIG)
-    whole = start(tmp_path, "whole")
-    assert whole.wait(120) == 0, whole.stderr and whole.stderr.read()
-    expected = json.loads((tmp_path / "whole" / "summary.json").read_text())
-    rng, out, number = np.random.default_rng(2), tmp_path / "out-0", 0
-    keys = ("spike_digest", "state_digest", "spikes", "synaptic_events", "isi_cv", "rate_hz", "fc_correlation", "scans")
-
-    def finish() -> None:
-        process = start(tmp_path, out.name, "--resume")
-        assert process.communicate(timeout=120) and process.returncode == 0
-        summary = json.loads((out / "summary.json").read_text())
-        assert {key: summary[key] for key in keys} == {key: expected[key] for key in keys}
-        assert not (out / "checkpoints").exists()
-        one, other = (Recording.open(place / "recording.zarr") for place in (out, tmp_path / "whole"))
-        for name in ("region_rate", "spike_time", "spike_gid", "raster_gid"):
-            assert np.array_equal(one[name], other[name])
-
-    while number < kills:
-        way = ("stored", "procedural")[number % 2]
-        before = names(out)
-        process = start(tmp_path, out.name, "--resume", "--set", f"Simulation.synapses={way}")
-        wait_for_another(out, before, process)
-        time.sleep(float(rng.uniform(0, 0.6)))
-        process.send_signal(signal.SIGKILL)
-        _, errors = process.communicate()
-        if process.returncode == 0:
-            out = tmp_path / f"out-{number}-next"
-            continue
-        assert process.returncode == -signal.SIGKILL, errors
-        after = names(out)
-        assert after and (not before or after[0] >= before[0])
-        number += 1
-        if number % 10 == 0 or number == kills:
-            finish()
-            out = tmp_path / f"out-{number}"

@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from dtb.engine.checkpoint_file import generations
+from tests.parallel.launch import MARK, process_of, processes
 
 CONFIG = """
 [build_network]
@@ -27,7 +27,6 @@ duration = 30_000
 checkpoint_every = 0.2
 """
 DTB = ("-m", "dtb.cli", "run")
-MARK = "DTB_TEST_RUN"  # in the environment of all processes of a run, whoever started them
 
 
 @pytest.fixture
@@ -67,24 +66,6 @@ def wait_for_another(out: Path, process: subprocess.Popen, before: list[str]) ->
     while saved(out) == before and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
-
-
-def processes(mark: str) -> dict[int, int | None]:
-    """Processes of a run and the rank of each, None of launchers and the like."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            variables = dict(v.partition("=")[::2] for v in (folder / "environ").read_text().split("\0"))
-            if variables.get(MARK) == mark:
-                rank = variables.get("PMI_RANK", variables.get("OMPI_COMM_WORLD_RANK"))
-                main = "dtb.cli" in (folder / "cmdline").read_text()
-                found[int(folder.name)] = int(rank) if rank is not None and main else None
-    return found
-
-
-def process_of(rank: int, mark: str) -> int:
-    (found,) = [process for process, of in processes(mark).items() if of == rank]
-    return found
 
 
 def test_a_run_stopped_by_any_signal_goes_on_on_other_ranks(started_on_ranks, config: Path, expected: dict) -> None:
