@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-PARTS = {"d": "cluster_plan"}
+PARTS = {"d": "cluster_plan", "g": "cluster_checkpoint"}
 
 
 def main() -> None:
