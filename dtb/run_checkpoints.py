@@ -107,20 +107,19 @@ class Keeper:
 
     def wish(self, signals: Signals) -> Wish:
         """What all ranks do next: any of them may have been asked to stop, and the clock of rank 0 counts."""
-        comm, settled = self.simulation.comm, self.simulation.settled
-        first, came = comm.rank == 0, signals.came
+        comm, came = self.simulation.comm, signals.came
+        first = comm.rank == 0
         mine = signal.SIGINT in came, bool(came) or (first and self.job_ends), first and self.due
         by_user, stop, due = (comm.sum(np.array(mine, np.int64)) > 0).tolist()
-        return Wish(by_user, stop, due, settled)
+        return Wish(by_user, stop, due)
 
 
 class Wish(NamedTuple):
-    """Whether a run is to stop, and by_user, with SIGINT; whether a checkpoint is due; whether one can be made now."""
+    """Whether a run is to stop, and by_user, with SIGINT; whether a checkpoint is due."""
 
     by_user: bool
     stop: bool
     due: bool
-    settled: bool
 
 
 def simulate(
@@ -136,7 +135,7 @@ def simulate(
         if progress is not None:
             progress(start + done, total)
         wish = keeper.wish(signals)
-        if not (wish.stop or wish.due) or not wish.settled or start + done == total:
+        if not (wish.stop or wish.due) or start + done == total or not simulation.settled:
             return
         keeper.save()
         if wish.stop:

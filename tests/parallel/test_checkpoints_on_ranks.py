@@ -39,6 +39,28 @@ def travel(on_ranks):
     return run
 
 
+OTHERS = [  # epochs of several blocks, long delays ahead of time; small populations, many in a tile
+    (["regional", {"delays": [6.0, 9.0], "local_delay": 1.0}], {"partition": "by region", "synapses": "procedural"}),
+    (["regional", {"delays": [6.0, 9.0], "local_delay": 1.0}], {"partition": "by region", "synapses": "stored"}),
+    (["tiny_populations", {"delay_classes": [1.0, 1.5]}], {"partition": "shuffled", "synapses": "stored"}),
+    (["tiny_populations", {"delay_classes": [1.0, 1.5]}], {"partition": "even", "synapses": "procedural"}),
+]
+
+
+def test_epochs_deliveries_ahead_of_time_and_small_populations_go_on_too(travel, tmp_path: Path) -> None:
+    """From 2 ranks onto 3, at a step that lies amid an epoch, against one rank that is never stopped."""
+    legs, ends = [], []
+    for number, (network, way) in enumerate(OTHERS):
+        leg = {"network": network, "store": str(tmp_path / f"{number}.zarr"), "from": None, "stop": 61}
+        whole = leg | {"store": str(tmp_path / f"whole-{number}.zarr"), "stop": 130, "folder": None}
+        ends.append(script.run_leg(whole | {"way": {"synapses": way["synapses"]}}, None))
+        legs.append((2, leg | {"folder": str(tmp_path / f"{number}"), "way": way, "ahead": True}))
+    for number, told in enumerate(travel(legs)):
+        legs[number] = 3, legs[number][1] | {"from": told["path"], "stop": 130, "folder": None}
+    for end, expected in zip(travel(legs), ends, strict=True):
+        assert end == expected and expected["told"][2] > 100
+
+
 def test_a_run_cut_anywhere_goes_on_on_another_number_of_ranks(travel, tmp_path: Path) -> None:
     """Ten random cuts, and another storage, partition, routing and number of threads after each of them."""
     whole = script.run_leg(

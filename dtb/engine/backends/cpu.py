@@ -345,6 +345,8 @@ class CpuBackend:
     def arrived(self, state: State, start: int, stop: int) -> Counters:
         columns = np.arange(start, stop) & (state.tallies.shape[2] - 1)
         told = state.tallies[:, :, columns].sum(axis=0)
+        if not isinstance(self.way, Stored):  # they count as synapses arrive
+            return Counters(*told)
         begin = max(start, stop - self.longest)
         everyone, elsewhere = np.ones(self.network.n_populations, bool), np.flatnonzero(~self.here)
         heard = max(begin, state.known[0])  # what came from other ranks since then is delivered in the next call
@@ -370,9 +372,10 @@ class CpuBackend:
         rows = np.stack(arrived)
         columns = np.arange(step - rows.shape[1], step) & (state.tallies.shape[2] - 1)
         state.tallies[0][:, columns] = rows
-        begin = max(0, step - self.longest)
-        still = self.way.ahead(step, spike_step, spike_gid, step - begin, state.ring)
-        state.tallies[0][:, np.arange(begin, step) & (state.tallies.shape[2] - 1)] += still
+        if isinstance(self.way, Stored):
+            begin = max(0, step - self.longest)
+            still = self.way.ahead(step, spike_step, spike_gid, step - begin, state.ring)
+            state.tallies[0][:, np.arange(begin, step) & (state.tallies.shape[2] - 1)] += still
         return state
 
     def _history(self, empty: History, step: int, spike_step: np.ndarray, spike_gid: np.ndarray) -> History:

@@ -96,10 +96,6 @@ class Dense:
         """Whether the sums ahead of time are all used up."""
         return int(state.ring[1][1]) <= state.clock[0]
 
-    def ahead(self, step: int, spike_step, spike_gid, steps: int, ring=()) -> np.ndarray:
-        """(3, steps): none of the synapses of these spikes is delivered before it arrives."""
-        return np.zeros((3, steps), np.int64)
-
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan
         if worker not in self._workspace:  # the kernel leaves all sums zero
@@ -131,10 +127,6 @@ class Sparse:
 
     def settled(self, state) -> bool:
         return True
-
-    def ahead(self, step: int, spike_step, spike_gid, steps: int, ring=()) -> np.ndarray:
-        """As that of Dense."""
-        return np.zeros((3, steps), np.int64)
 
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan
