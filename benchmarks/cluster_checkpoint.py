@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import dtb
-from benchmarks.checkpoint import BLOCK, STEPS, N, plain
+from benchmarks.checkpoint import BLOCK, STEPS, WARM_UP, N, plain
 from benchmarks.measure import Neighbours, interleaved, quotient, report, seconds
 from cluster.mpi import world
 from dtb.engine.agreement import tell
@@ -46,11 +46,13 @@ def measure() -> None:
         block = np.random.default_rng(1).bytes(BLOCK)
 
         def alone() -> float:
-            wall = seconds(plain, folder / "plain", block, size) if first else 0.0
+            wall = seconds(plain, folder, block, size) if first else 0.0
             comm.sum(np.zeros(1, np.int64))  # nobody saves meanwhile
             return wall
 
-        times = interleaved({"save": lambda: seconds(simulation.save, folder / "checkpoints"), "plain": alone})
+        parts = {"save": lambda: seconds(simulation.save, folder / "checkpoints"), "plain": alone}
+        interleaved(parts, WARM_UP)
+        times = interleaved(parts)
         restore_s = seconds(restored.restore, path)
         spikes = len(Checkpoint(path).spikes()[0])
         same = restored.state_digest == simulation.state_digest
