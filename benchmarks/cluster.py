@@ -11,7 +11,7 @@ from importlib import import_module
 
 from benchmarks.measure import Neighbours, report
 
-PARTS = {"c": "cluster_ranks", "d": "cluster_plan", "e": "cluster_measured", "g": "checkpoint"}
+PARTS = {"c": "cluster_ranks", "d": "cluster_plan", "e": "cluster_measured", "g": "cluster_checkpoint"}
 
 
 def main() -> None:

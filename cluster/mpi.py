@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from cluster.routing import ROUTINGS, Flat, TwoLevel
+from cluster.watch import Watch
 from dtb.engine.partition import Partition
 from dtb.engine.routes import Routes
 from dtb.network.network import Network
@@ -96,6 +97,7 @@ class MPIComm:
         self.local_ranks, self.whole = self._machine.Get_size(), True
         self.use(routing, ranks_per_node)
         self._cores = self._share_of_cores()
+        self._watch = Watch(self._machine, self.rank, self.size)
         self._told = ""  # a traceback, before an error
         sys.excepthook = self._excepthook
 
@@ -167,6 +169,10 @@ class MPIComm:
             return Flat(self._mpi, self._world, routes)
         return TwoLevel(self._mpi, self._world, self._node, routes, steps, spikes)
 
+    def remedy(self, text: str) -> None:
+        """What to do, should a rank be lost: said by the process that watches over them."""
+        self._watch.remedy(text)
+
     # the end ----------------------------------------------------------------------------------------------------
 
     def fail(self, error: BaseException) -> tuple[str, int]:
@@ -178,12 +184,25 @@ class MPIComm:
         request, began = self._end.Ibarrier(), time.monotonic()
         while not request.Test():
             if time.monotonic() - began > FAIL_TOGETHER_S:
+                self._watch.failed()
                 print(f"{self._told}error: rank {self.rank} of {self.size}: {text}", file=sys.stderr, flush=True)
                 self._end.Abort(code)
             time.sleep(0.01)
         codes = np.array([code], np.int64)
         self._end.Bcast(codes)
         return (text if self.rank == 0 else ""), int(codes[0])
+
+    def done(self) -> int:
+        """Wait for the last rank, without keeping a core busy; the exit code of rank 0, which may have failed since.
+
+        Launchers take a rank that ends long before the others for a lost one.
+        """
+        request = self._end.Ibarrier()
+        while not request.Test():
+            time.sleep(0.01)
+        codes = np.zeros(1, np.int64)
+        self._end.Bcast(codes)
+        return int(codes[0])
 
     def _excepthook(self, kind, error, trace) -> None:
         """What a script leaves uncaught: one traceback, by rank 0 if all ranks have it, or by the one that failed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 import time
 import traceback
@@ -83,8 +84,10 @@ def run(
             with progress_bar(settings.Simulation.dt, first) as progress:
                 summary = run_config(settings, folder, force, progress, report, comm, resume, say)
         except Checkpointed as stopped:
-            say(str(stopped))
+            if first:
+                say(str(stopped))
             raise typer.Exit(CHECKPOINTED) from None
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # it asks to be quick, of what is done
         if summary is None:  # rank 0 has it
             return
         print(summary)
@@ -365,6 +368,8 @@ def reported(debug: bool, comm: MPIComm | None = None) -> Iterator[None]:
         yield
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, typer.Exit):
+            if comm is not None:
+                comm.done()
             raise
         if debug:
             traceback.print_exc()
@@ -372,6 +377,8 @@ def reported(debug: bool, comm: MPIComm | None = None) -> Iterator[None]:
         if not text:
             raise typer.Exit(code) from None
         refuse(text, code)
+    if comm is not None and (code := comm.done()) != OK:
+        raise typer.Exit(code)
 
 
 def told(error: BaseException) -> tuple[str, int]:

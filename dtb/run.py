@@ -8,14 +8,16 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from signal import SIGUSR2
 
 import numpy as np
 
 from dtb.brain import Brain, default_brain
 from dtb.config import Config
+from dtb.engine.agreement import from_first, together
 from dtb.engine.checkpoint_file import generations
 from dtb.engine.comm import Communicator, LocalComm
 from dtb.engine.ranks import agree
@@ -37,12 +39,12 @@ from dtb.run_checkpoints import (
     FOLDER,
     Checkpointed,
     Keeper,
+    Signals,
     alone,
     begun,
-    check_same_run,
     clear_checkpoints,
     find_checkpoint,
-    finished,
+    progress_of,
     simulate,
 )
 from dtb.summary import Summary, peak_rss_bytes, processor, versions
@@ -94,7 +96,7 @@ def run_config(
         Between ranks, which all call this. Rank 0 writes and returns the summary, the others return None.
     resume : bool
         Go on from the last good checkpoint in `out`, or begin where there is none. Backend, threads, storage and tile
-        size may be others than before. On one rank only, so far.
+        size may be others than before, and so may the number of ranks.
     tell : function of str
         Is told from where a run goes on.
 
@@ -109,52 +111,67 @@ def run_config(
     >>> summary = run_config(load_config("configs/toy.toml"), "runs/toy")                    # doctest: +SKIP
     """
     out, comm = Path(out), comm or LocalComm()
-    if resume and comm.size > 1:
-        raise ValueError(f"--resume goes on on one rank in this version, not on {comm.size}.")
-    on_first_rank(comm, lambda: check_folder(out, force, resume))
+    with Signals() as signals, private(config.brain != "default"):
+        signals.hold(SIGUSR2)  # comes shortly before a job ends, and never kills: what is nearly done is finished
+        return _run(config, out, force, progress, report, comm, resume, tell, signals)
+
+
+def _run(
+    config: Config, out: Path, force: bool, progress, report: bool, comm: Communicator, resume: bool, tell,
+    signals: Signals,
+) -> Summary | None:  # fmt: skip
+    """See `run_config`."""
+    first = comm.rank == 0
+    tell = tell if first else lambda text: None
+    with together(comm):
+        if first:
+            check_folder(out, force, resume)
     check_config(config)
-    glass = GlassBrain() if report and comm.rank == 0 and is_short(config) else None
+    glass = GlassBrain() if report and first and is_short(config) else None
     agree(comm, "the config", config.hash)
     clock = Clock()
     brain = load_brain(config)
     clock.lap("brain")
     saved = None
-    if resume and begun(out):
-        check_same_run(out, portable(config, brain))
-        if (text := finished(out)) is not None:
+    if resume:
+        so_far = from_first(comm, lambda: progress_of(out, portable(config, brain)))
+        if so_far == "complete":
             tell(f"the run in '{out}' is complete")
-            return complete(out, Summary.model_validate_json(text), brain, report)
-        saved = find_checkpoint(out, tell)
+            return complete(out, brain, report) if first else None
+        if so_far == "begun":
+            saved = find_checkpoint(out, comm, tell)
     network = build_network(brain, **config.build_network.keywords())
     check_memory(network, config, comm)
     clock.lap("network")
-    progress = ProgressFile(out / "progress.json", progress)  # for who looks on from elsewhere
     recording = Recording(**config.Recording.keywords(), store=out / "recording.zarr")
     recording.prepare(network, config.Simulation.dt)
     simulation = Simulation(network, **config.Simulation.keywords(), comm=comm)
     clock.lap("compile")
-    if comm.rank != 0:
-        keeper = Keeper(simulation, recording, out, config.run.checkpoint_every, None)
-        simulate(simulation, recording, config.run.duration, keeper, None)
-        measure(simulation)
-        return None
-    with private(config.brain != "default"), whole_or_none(out, recording, saved is not None):
-        if saved is None:  # nothing was written until here
-            prepare_folder(out)
-            write_file(out / "provenance.json", provenance(brain, network, config))
-        else:
+    with ExitStack() as stack:
+        with together(comm):
+            if first:
+                stack.enter_context(whole_or_none(out, recording, saved is not None))
+                if saved is None:  # nothing was written until here
+                    clear_folder(out)
+                    write_file(out / "provenance.json", provenance(brain, network, config))
+        if saved is not None:
             simulation.restore(saved.path, recording)
-            clear_folder(out, RESULTS)
-        write_file(out / "config.toml", portable(config, brain).to_toml())
+        with together(comm):
+            if first:
+                clear_folder(out, RESULTS)
+                write_file(out / "config.toml", portable(config, brain).to_toml())
         clock.lap("restore")
         keeper = Keeper(simulation, recording, out, config.run.checkpoint_every, saved)
-        status = simulate(simulation, recording, config.run.duration, keeper, progress)
+        watched = ProgressFile(out / "progress.json", progress) if first else None  # for who looks on from elsewhere
+        status = simulate(simulation, recording, config.run.duration, keeper, signals, watched)
         if status == "checkpointed":
             done = f"{simulation.step * simulation.dt / 1000:g} of {config.run.duration / 1000:g} s"
             raise Checkpointed(f"stopped and saved at {done}: go on with --resume -o {out}")
         clock.lap("run")
         clock.seconds["run"] += keeper.earlier_s
         measured = measure(simulation)
+        if not first:
+            return None
         scans, used, fc = observe(config, brain, recording, out)
         clock.lap("bold")
         summary = summarise(config, simulation, recording, clock, status, (scans, used, fc), measured)
@@ -175,8 +192,9 @@ def run_config(
     return summary
 
 
-def complete(out: Path, summary: Summary, brain: Brain, report: bool) -> Summary:
+def complete(out: Path, brain: Brain, report: bool) -> Summary:
     """A run that had nothing left to do, but perhaps its page."""
+    summary = Summary.model_validate_json((out / "summary.json").read_bytes())
     clear_checkpoints(out)
     if report and not (out / "report.html").exists():
         from dtb.report.run import make_report  # here, as above
@@ -196,18 +214,6 @@ class Clock:
         now = time.perf_counter()
         self.seconds[name] = now - self._since
         self._since = now
-
-
-def on_first_rank(comm: Communicator, work: Callable[[], None]) -> None:
-    """What one rank does for all; where it fails, all do."""
-    failed = None
-    if comm.rank == 0:
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 raised below, once all know
-            failed = error
-    if comm.sum(np.array([failed is not None], np.int64))[0]:
-        raise failed or ConnectionError("rank 0 failed.")
 
 
 def measure(simulation: Simulation) -> dict:
@@ -300,11 +306,6 @@ def whole_or_none(out: Path, recording: Recording, going_on: bool) -> Iterator[N
                 with suppress(OSError):  # somebody else may have put something there
                     folder.rmdir()
             raise
-
-
-def prepare_folder(out: Path) -> None:
-    """An empty run folder; of an earlier run, only what a run writes is removed."""
-    clear_folder(out)
 
 
 def clear_folder(out: Path, names: tuple[str, ...] = OWN) -> None:

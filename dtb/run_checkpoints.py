@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from dtb.config import Config, load_config, toml_value
 from dtb.engine.checkpoint_file import Checkpoint, newest, standing
+from dtb.engine.comm import Communicator
 from dtb.engine.recording import Recording
 from dtb.engine.simulation import Simulation
 
@@ -27,6 +28,8 @@ FREE = {  # what may change when a run goes on, because no spike depends on it
     ("Simulation", "backend"), ("Simulation", "threads"), ("Simulation", "synapses"), ("Simulation", "tile_size"),
     ("run", "checkpoint_every"),
 }  # fmt: skip
+FREE_TABLES = {"MPIComm"}  # for the same reason
+AGAIN_S = 2.0  # after which a signal that comes again is a second wish
 BEFORE_END_S = 15.0  # before the end of a job it is saved, at least; Slurm itself kills 30 s after it asked to stop
 BEFORE_END_SAVES = 3  # times as long as the last checkpoint took
 
@@ -59,6 +62,18 @@ class Keeper:
         self.took = 0.0
         end = os.environ.get("SLURM_JOB_END_TIME", "")  # s since 1970; Slurm sets it for every step of a job
         self.job_end = float(end) if end.isdecimal() else float("inf")
+        self._tell_remedy()
+
+    def _tell_remedy(self) -> None:
+        place = self.folder.parent
+        if self.step is None:
+            self.simulation.comm.remedy(f"There is no checkpoint yet: begin again with --resume -o {place}.")
+        else:
+            self.simulation.comm.remedy(f"The last checkpoint, {self._good} -o {place}.")
+
+    @property
+    def _good(self) -> str:
+        return f"at {(self.step or 0) * self.simulation.dt / 1000:g} s, is good: go on with --resume"
 
     @property
     def wall_s(self) -> float:
@@ -83,74 +98,110 @@ class Keeper:
             simulation.save(self.folder, self.recording, {"wall_s": self.wall_s, "phases": dict(simulation.phases)})
         except OSError as error:
             if self.step is not None:
-                seconds = self.step * simulation.dt / 1000
-                error.add_note(f"The checkpoint before it, at {seconds:g} s, is good: go on with --resume.")
+                error.add_note(f"The checkpoint before it, {self._good}.")
             raise
         self.step, self.last = simulation.step, time.monotonic()
         self.took = self.last - begin
+        self._tell_remedy()
         simulation.phases["checkpoint"] = simulation.phases.get("checkpoint", 0.0) + self.took
 
+    def wish(self, signals: Signals) -> Wish:
+        """What all ranks do next: any of them may have been asked to stop, and the clock of rank 0 counts."""
+        comm, came = self.simulation.comm, signals.came
+        first = comm.rank == 0
+        mine = signal.SIGINT in came, bool(came) or (first and self.job_ends), first and self.due
+        by_user, stop, due = (comm.sum(np.array(mine, np.int64)) > 0).tolist()
+        return Wish(by_user, stop, due)
 
-def simulate(simulation: Simulation, recording: Recording, duration: float, keeper: Keeper, progress) -> str:
+
+class Wish(NamedTuple):
+    """Whether a run is to stop, and by_user, with SIGINT; whether a checkpoint is due."""
+
+    by_user: bool
+    stop: bool
+    due: bool
+
+
+def simulate(
+    simulation: Simulation, recording: Recording, duration: float, keeper: Keeper, signals: Signals, progress
+) -> str:
     """Run to the end, or until the user or the scheduler stops it; the recording holds everything done either way.
 
     Returns "complete", "interrupted" by the user, or "checkpointed".
     """
-    start, total, comm = simulation.step, round(duration / simulation.dt), simulation.comm
+    start, total = simulation.step, round(duration / simulation.dt)
+
+    def between_chunks(done: int, _: int) -> None:
+        if progress is not None:
+            progress(start + done, total)
+        wish = keeper.wish(signals)
+        if not (wish.stop or wish.due) or start + done == total or not simulation.settled:
+            return
+        keeper.save()
+        if wish.stop:
+            raise Checkpointed("interrupted" if wish.by_user else "checkpointed")
+
+    signals.hold(*SIGNALS)
     try:
-        with signals_held_back() as asked:
-
-            def between_chunks(done: int, _: int) -> None:
-                if progress is not None:
-                    progress(start + done, total)
-                stop = bool(asked) or keeper.job_ends
-                if comm.size > 1:  # all stop after the same chunk, whichever was asked first; they are not saved yet
-                    if comm.sum(np.array([stop], np.int64))[0]:
-                        raise KeyboardInterrupt
-                    return
-                if not (stop or keeper.due) or not simulation.settled or start + done == total:
-                    return
-                keeper.save()
-                if stop:
-                    raise KeyboardInterrupt if signal.SIGINT in asked else Checkpointed
-
-            if progress is not None:
-                progress(start, total)
-            if start < total:
-                simulation.run((total - start) * simulation.dt, recording=recording, progress=between_chunks)
-    except Checkpointed:
-        return "checkpointed"
-    except KeyboardInterrupt:
-        recording.close()
-        return "interrupted"
-    except BaseException:
+        if progress is not None:
+            progress(start, total)
+        if start < total:
+            simulation.run((total - start) * simulation.dt, recording=recording, progress=between_chunks)
+    except Checkpointed as stopped:
+        if str(stopped) == "interrupted":
+            recording.close()
+        return str(stopped)
+    except BaseException as error:
         with suppress(OSError):  # the disk may be full: what matters is why the run failed
             recording.close()
+        if isinstance(error, KeyboardInterrupt) and simulation.comm.size == 1:  # a second one, which acts at once
+            return "interrupted"
         raise
+    finally:
+        signals.release(signal.SIGINT)
     recording.close()
     return "complete"
 
 
-@contextmanager
-def signals_held_back() -> Iterator[list[int]]:
-    """Signals that ask to stop, collected so that state and recording agree; a second one of a kind acts at once."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # only there can a signal be handled
-        yield asked
-        return
-    before: dict[int, Any] = {}
+class Signals:
+    """Signals that ask to stop, held back so that state and recording agree.
 
-    def remember(number: int, frame: object) -> None:
-        signal.signal(number, before[number])
-        asked.append(number)
+    One that comes again acts as it would have: but not at once, for launchers pass on to all ranks what a terminal or a
+    scheduler has already sent to each.
 
-    for number in SIGNALS:
-        before[number] = signal.signal(number, remember)
-    try:
-        yield asked
-    finally:
-        for known, handler in before.items():
-            signal.signal(known, handler)
+    Attributes
+    ----------
+    came : dict
+        Time at which each was first held back.
+    """
+
+    def __init__(self) -> None:
+        self.came: dict[int, float] = {}
+        self._before: dict[int, Any] = {}
+
+    def hold(self, *numbers: int) -> None:
+        if threading.current_thread() is not threading.main_thread():  # only there can a signal be handled
+            return
+        for number in numbers:
+            if number not in self._before:
+                self._before[number] = signal.signal(number, self._remember)
+
+    def release(self, *numbers: int) -> None:
+        for number in numbers:
+            if number in self._before:
+                signal.signal(number, self._before.pop(number))
+
+    def _remember(self, number: int, frame: object) -> None:
+        now = time.monotonic()
+        if now - self.came.setdefault(number, now) > AGAIN_S:
+            self.release(number)
+            os.kill(os.getpid(), number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.release(*tuple(self._before))
 
 
 # going on ------------------------------------------------------------------------------------------------------
@@ -166,6 +217,8 @@ def check_same_run(out: Path, config: Config) -> None:
     theirs, mine = load_config(out / "config.toml").model_dump(), config.model_dump()
     theirs["brain"] = Path(theirs["brain"]).name  # `load_config` adds the folder
     for table in mine:
+        if table in FREE_TABLES:
+            continue
         a, b = theirs[table], mine[table]
         if not (isinstance(a, dict) and isinstance(b, dict)):
             a, b = {"": a}, {"": b}
@@ -182,9 +235,20 @@ def said(value: Any) -> str:
     return "nothing" if value is None else "a table" if isinstance(value, dict) else toml_value(value)
 
 
-def find_checkpoint(out: Path, tell) -> Checkpoint | None:
-    """The newest good checkpoint of a run folder; tells which ones are damaged. None: the run has to begin again."""
-    saved, faults = newest(out / FOLDER)
+def progress_of(out: Path, config: Config) -> str:
+    """Whether the run in a folder is "new", "begun" or "complete"; refuses one of another config."""
+    if not begun(out):
+        return "new"
+    check_same_run(out, config)
+    return "begun" if finished(out) is None else "complete"
+
+
+def find_checkpoint(out: Path, comm: Communicator, tell) -> Checkpoint | None:
+    """The newest good checkpoint of a run folder; tells which ones are damaged. None: the run has to begin again.
+
+    All ranks must call, for each reads its share.
+    """
+    saved, faults = newest(out / FOLDER, comm)
     if saved is not None:
         seconds = saved.step * saved.about["identity"]["dt"] / 1000
         for fault in faults:

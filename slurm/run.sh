@@ -15,6 +15,7 @@ seed=$(({{ seed }} + SLURM_ARRAY_TASK_ID))
 run={{ run }}/seed-$seed stalled={{ folder }}/stalled-$seed
 {% endif %}
 [ -n "${SLURM_CPUS_PER_TASK:-}" ] && export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK    # since Slurm 22.05
+export SLURM_WAIT=30    # s after its first task ends, srun ends the others: without it they wait for a lost one
 kept() { ls "$run/checkpoints" 2>/dev/null | tail -n 1; }    # the newest checkpoint, named for its step
 before=$(kept) how= step= late= cancelled=
 [ -n "$before" ] || [ "${SLURM_RESTART_COUNT:-0}" != 0 ] && how=--resume

@@ -226,6 +226,41 @@ def test_a_run_goes_on_after_every_signal_as_if_there_had_been_none(config, tmp_
             assert np.array_equal(a["spikes"][path], b["spikes"][path])
 
 
+def test_a_run_that_is_told_to_stop_after_its_last_step_is_finished(config, tmp_path, monkeypatch):
+    """As by a scheduler, while BOLD is made: what would keep its state now only has its results to write."""
+
+    def told_to_stop(*arguments):
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        return observe(*arguments)
+
+    observe = dtb.run.observe
+    monkeypatch.setattr(dtb.run, "observe", told_to_stop)
+    before = [signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)]
+    summary = run_config(load_config(config), tmp_path / "run", report=False)
+    assert summary.status == "complete" and (tmp_path / "run" / "summary.json").exists()
+    assert [signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_a_signal_that_launchers_repeat_is_one_and_a_later_one_acts_at_once(config, tmp_path, monkeypatch):
+    """Twice at once, as a launcher passes on what a terminal sent to all, the run is saved; later it is cut off."""
+
+    def twice(done, total):
+        if done and not sent:
+            sent.append(done)
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    sent: list[int] = []
+    few = ["run.duration=3000"]
+    summary = run_config(load_config(config, few), tmp_path / "run", progress=twice, report=False)
+    assert summary.status == "interrupted" and summary.checkpoint_s is not None
+    monkeypatch.setattr("dtb.run_checkpoints.AGAIN_S", -1.0)
+    sent.clear()
+    summary = run_config(load_config(config, few), tmp_path / "cut", progress=twice, report=False)
+    assert summary.status == "interrupted" and summary.checkpoint_s is None
+
+
 def test_a_complete_run_is_not_run_again_by_resume(finished, config):
     folder, _ = finished
     before = (folder / "summary.json").read_bytes()

@@ -1,16 +1,29 @@
-"""Save a simulation, with its recording, and restore it: on any backend, storage, tile size and number of threads."""
+"""Save a simulation, with its recording, and restore it: on any backend, storage, tiles, threads, ranks, partition."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dtb.engine.agreement import together
 from dtb.engine.backends.state import Counters
-from dtb.engine.checkpoint_file import PIECE, Checkpoint, Part, add_spikes, seal, writing
+from dtb.engine.checkpoint_file import (
+    PIECE,
+    Checkpoint,
+    Part,
+    add_spikes,
+    name_of,
+    naming,
+    partial_place,
+    seal,
+    writing,
+)
 from dtb.engine.constants import Constants, Control
 from dtb.engine.statistics import Position
 from dtb.network.network import Network
@@ -39,33 +52,57 @@ def weights_digest(network: Network) -> str:
 
 
 def save(simulation: Simulation, folder: str | os.PathLike, recording: Recording | None, notes: dict | None) -> Path:
-    """See `Simulation.save`."""
-    position = None if recording is None else recording.position()
-    with writing(folder, simulation.step) as place:
-        part = Part(place / "part-00000.bin")
-        try:
-            write_neurons(simulation, part)
-            write_spikes(simulation, part)
-            numbers = write_shared(simulation, part)
-            if position is not None:
-                for name, array in position.arrays.items():
-                    part.add_array(f"recording.{name}", array)
-                numbers["recording"] = position.numbers
-        finally:
-            entry = part.close()
-        about = {
-            "step": simulation.step, "neurons": simulation.network.n_neurons, "identity": simulation.identity,
-            "weights": weights_digest(simulation.network), **numbers, "notes": notes or {},
-        }  # fmt: skip
-        seal(place, about, [entry])
-    return Path(folder) / place.name.removeprefix(".partial-")
+    """See `Simulation.save`. Each rank writes a part; rank 0 makes their place, and in the end the manifest."""
+    comm, folder, step = simulation.comm, Path(folder), simulation.step
+    arrays, numbers = shared(simulation)
+    about = {
+        "step": step, "neurons": simulation.network.n_neurons, "identity": simulation.identity,
+        "weights": weights_digest(simulation.network), **numbers, "notes": notes or {},
+    }  # fmt: skip
+    with ExitStack() as stack:
+        with together(comm):
+            if comm.rank == 0:
+                if recording is not None:
+                    position = recording.position()
+                    arrays |= {f"recording.{name}": array for name, array in position.arrays.items()}
+                    about["recording"] = position.numbers
+                stack.enter_context(writing(folder, step))
+        with together(comm), naming(folder / name_of(step)):
+            entry = write_part(simulation, partial_place(folder, step), arrays if comm.rank == 0 else {})
+        told = comm.gather(np.frombuffer(json.dumps(entry).encode(), np.uint8))
+        with together(comm):
+            if comm.rank == 0:
+                seal(partial_place(folder, step), about, [json.loads(text.tobytes()) for text in told])
+                stack.close()
+    return folder / name_of(step)
+
+
+def write_part(simulation: Simulation, place: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What one rank writes, for the manifest."""
+    if not place.is_dir():
+        raise OSError(f"there is no '{place}' where rank 0 made it. All nodes must share the run folder: set -o.")
+    part = Part(place / f"part-{simulation.comm.rank:05d}.bin")
+    try:
+        write_neurons(simulation, part)
+        write_spikes(simulation, part)
+        for name, array in arrays.items():
+            part.add_array(name, array)
+    finally:
+        entry = part.close()
+    return entry
+
+
+def owned(simulation: Simulation) -> np.ndarray:
+    """(k, 2) runs of gids whose neurons are here."""
+    ranks = simulation._ranks
+    return np.array([[0, simulation.network.n_neurons]]) if ranks is None else ranks.owned
 
 
 def write_neurons(simulation: Simulation, part: Part) -> None:
-    """The neurons that this process owns."""
-    n = simulation.network.n_neurons
-    for first in range(0, n, PIECE):
-        part.add_piece(simulation._backend.piece(simulation._state, first, min(first + PIECE, n)))
+    """The neurons that this rank owns."""
+    for begin, end in owned(simulation).tolist():
+        for first in range(begin, end, PIECE):
+            part.add_piece(simulation._backend.piece(simulation._state, first, min(first + PIECE, end)))
 
 
 def write_spikes(simulation: Simulation, part: Part) -> None:
@@ -82,19 +119,17 @@ def write_spikes(simulation: Simulation, part: Part) -> None:
             held, at = [], step + 1
 
 
-def write_shared(simulation: Simulation, part: Part) -> dict[str, Any]:
-    """What one process writes for all: constants, control, and the counters of synapses on their way."""
-    backend = simulation._backend
-    for group, arrays in (("constants", backend.constants), ("control", simulation.control)):
-        for name, array in zip(arrays._fields, arrays, strict=True):
-            part.add_array(f"{group}.{name}", array)
+def shared(simulation: Simulation) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What is kept once for all ranks: constants, control, and the counters of synapses on their way."""
+    backend, comm = simulation._backend, simulation.comm
+    arrays: dict[str, np.ndarray] = {}
+    for group, found in (("constants", backend.constants), ("control", simulation.control)):
+        arrays |= {f"{group}.{name}": array for name, array in zip(found._fields, found, strict=True)}
     arrived = backend.arrived(simulation._state, simulation.step - len(simulation._open), simulation.step)
-    part.add_array("synapses.emitted", simulation._open)
-    for name, array in zip(arrived._fields, arrived, strict=True):
-        part.add_array(f"synapses.{name}", array)
-    steps, spikes = simulation.recent()
-    part.add_array("recent", spikes)
-    return {
+    total = comm.sum(np.stack([simulation._open, *arrived]).astype(np.int64))
+    arrays |= {f"synapses.{name}": row for name, row in zip(("emitted", *arrived._fields), total, strict=True)}
+    steps, arrays["recent"] = simulation.recent()
+    return arrays, {
         "recent_steps": steps,
         "counters": {
             "spikes": simulation.spikes, "digest": simulation._digest, "synaptic_events": simulation.synaptic_events,
@@ -103,21 +138,27 @@ def write_shared(simulation: Simulation, part: Part) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def restore(simulation: Simulation, saved: Checkpoint, recording: Recording | None) -> None:
+def restore(simulation: Simulation, path: str | os.PathLike, recording: Recording | None) -> None:
     """See `Simulation.restore`. The simulation is changed only when all of the checkpoint has been read."""
-    check_identity(simulation, saved)
-    constants = check_constants(simulation, saved)
-    control = Control(**saved.arrays("control."))
-    counters = saved.arrays("synapses.")
-    emitted = counters.pop("emitted")
-    recent = saved.array("recent")
-    backend = simulation._backend
-    state = backend.restore(simulation.seed, saved.step, saved.pieces(), *saved.spikes(), Counters(**counters))
-    if recording is not None:
-        if "recording" not in saved.about:
-            raise ValueError(f"checkpoint '{saved.path}' was made without a recording. Begin a new recording.")
-        position = Position(saved.arrays("recording."), saved.about["recording"])
-        recording.resume(simulation.network, simulation.dt, position)
+    backend, ranks, first = simulation._backend, simulation._ranks, simulation.comm.rank == 0
+    with together(simulation.comm):
+        saved = Checkpoint(path)
+        check_identity(simulation, saved)
+        constants = check_constants(simulation, saved)
+        control = Control(**saved.arrays("control."))
+        counters = saved.arrays("synapses.")
+        if not first:  # what is counted over all ranks goes on in one of them
+            counters = {name: np.zeros_like(array) for name, array in counters.items()}
+        emitted = counters.pop("emitted")
+        recent = saved.array("recent")
+        spikes = saved.spikes(None if ranks is None else ranks.knows)
+        pieces = saved.pieces(owned(simulation))
+        state = backend.restore(simulation.seed, saved.step, pieces, *spikes, Counters(**counters))
+        if recording is not None and first:
+            if "recording" not in saved.about:
+                raise ValueError(f"checkpoint '{saved.path}' was made without a recording. Begin a new recording.")
+            position = Position(saved.arrays("recording."), saved.about["recording"])
+            recording.resume(simulation.network, simulation.dt, position)
     backend.constants = constants
     simulation.go_on(state, control, emitted, (saved.about["recent_steps"], recent), saved.about["counters"])
 

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 import google_crc32c
 import numpy as np
 
+from dtb.engine.agreement import from_first, together
+from dtb.engine.comm import Communicator, LocalComm
 from dtb.engine.store import fsync, write_file
 
 FORMAT, VERSION = "dtb-checkpoint", 1
@@ -98,24 +100,42 @@ class Part:
 def writing(folder: str | os.PathLike, step: int) -> Iterator[Path]:
     """A place for the checkpoint of a step: what was written and sealed there takes its name at the end, or is gone."""
     folder = Path(folder)
-    place, partial = folder / f"step-{step:012d}", folder / f".partial-step-{step:012d}"
+    place, partial = folder / name_of(step), partial_place(folder, step)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        clear_partial(folder)
-        partial.mkdir()
-        yield partial
-        if place.exists():  # a damaged one, or one that a run came by again: the same spikes
-            os.replace(place, folder / f".partial-old-{step:012d}")
-        os.replace(partial, place)
-        fsync(folder)
-    except BaseException as error:
+        with naming(place):
+            folder.mkdir(parents=True, exist_ok=True)
+            clear_partial(folder)
+            partial.mkdir()
+            yield partial
+            if place.exists():  # a damaged one, or one that a run came by again: the same spikes
+                os.replace(place, folder / f".partial-old-{name_of(step)}")
+            os.replace(partial, place)
+            fsync(folder)
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, OSError):
-            error.filename = error.filename or str(place)
         raise
     for old in generations(folder)[GENERATIONS:]:
         os.replace(old, folder / f".partial-{old.name}")
     clear_partial(folder)
+
+
+@contextmanager
+def naming(place: Path) -> Iterator[None]:
+    """Errors of the system that name no file name the checkpoint."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(place)
+        raise
+
+
+def name_of(step: int) -> str:
+    return f"step-{step:012d}"
+
+
+def partial_place(folder: Path, step: int) -> Path:
+    """Where a checkpoint grows, until it is whole."""
+    return folder / f".partial-{name_of(step)}"
 
 
 def clear_partial(folder: Path) -> None:
@@ -169,10 +189,11 @@ class Checkpoint:
     def _damaged(self, what: str) -> ValueError:
         return ValueError(f"checkpoint '{self.path}' is damaged: {what}.")
 
-    def verify(self) -> None:
-        """Read every byte; a ValueError names the first thing that is not what was written."""
-        for part, section in self._sections():
-            self._bytes(part, section)
+    def verify(self, rank: int = 0, ranks: int = 1) -> None:
+        """Read every byte, or a rank's share; a ValueError names the first thing that is not what was written."""
+        for number, (part, section) in enumerate(self._sections()):
+            if number % ranks == rank:
+                self._bytes(part, section)
 
     def _sections(self, name: str | None = None) -> Iterator[tuple[dict, dict]]:
         for part in self.parts:
@@ -206,23 +227,26 @@ class Checkpoint:
         names = [section["name"] for _, section in self._sections() if section["name"].startswith(prefix)]
         return {name.removeprefix(prefix): self.array(name) for name in names}
 
-    def pieces(self, first: int = 0, stop: int | None = None) -> Iterator[Piece]:
-        """State of the neurons first..stop-1, piece by piece; a piece may hold others, too."""
+    def pieces(self, runs: np.ndarray) -> Iterator[Piece]:
+        """State of runs (k, 2) of neurons: first gid and the one after the last, rising. A piece may hold others."""
         for part, section in self._sections("neurons"):
             begin, n = section["first"], section["n"]
-            if begin + n > first and (stop is None or begin < stop):
+            first, stop = runs[min(np.searchsorted(runs[:, 1], begin, side="right"), len(runs) - 1)]
+            if begin + n > first and begin < stop:
                 data = self._bytes(part, section)
                 fields = np.frombuffer(data, np.float32, 6 * n).reshape(6, n)
                 yield Piece(begin, fields, np.frombuffer(data, np.uint16, n, 24 * n))
 
-    def spikes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Steps and gids, ordered so, of all spikes that may still be on their way."""
+    def spikes(self, wanted: Callable[[np.ndarray], np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and gids, ordered so, of the spikes that may still be on their way: of all gids, or those wanted."""
         found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
         for part, section in self._sections("spikes"):
             data = self._bytes(part, section)
             counts = np.frombuffer(data, np.int64, section["steps"])
             gid = np.frombuffer(data, section["dtype"], offset=8 * section["steps"]).astype(np.int64)
-            found.append((section["first_step"] + np.repeat(np.arange(section["steps"]), counts), gid))
+            step = section["first_step"] + np.repeat(np.arange(section["steps"]), counts)
+            keep = slice(None) if wanted is None else wanted(gid)
+            found.append((step[keep], gid[keep]))
         step, gid = (np.concatenate(x) for x in zip(*found, strict=True))
         order = np.lexsort((gid, step)) if len(self.parts) > 1 else slice(None)
         return step[order], gid[order]
@@ -235,16 +259,17 @@ def add_spikes(part: Part, step: np.ndarray, gid: np.ndarray, begin: int, end: i
     part.add("spikes", counts, gid.astype(kind), first_step=begin, steps=end - begin, dtype=kind.str)
 
 
-def newest(folder: str | os.PathLike) -> tuple[Checkpoint | None, list[str]]:
+def newest(folder: str | os.PathLike, comm: Communicator | None = None) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is whole, and what is wrong with the newer ones; None where there is none at all.
 
-    Raises a ValueError where there are some, but all are damaged.
+    Raises a ValueError where there are some, but all are damaged. Of many ranks each reads a share, so all must call.
     """
-    faults = []
-    for path in generations(folder):
+    comm, faults = comm or LocalComm(), []
+    for name in json.loads(from_first(comm, lambda: json.dumps([path.name for path in generations(folder)]))):
         try:
-            checkpoint = Checkpoint(path)
-            checkpoint.verify()
+            with together(comm):
+                checkpoint = Checkpoint(Path(folder) / name)
+                checkpoint.verify(comm.rank, comm.size)
         except ValueError as error:
             faults.append(str(error))
             continue

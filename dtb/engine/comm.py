@@ -57,6 +57,9 @@ class Communicator(Protocol):
     def connect(self, routes: Routes, steps: int, spikes: int) -> Exchange:
         """An exchange along these routes, of so many steps at once, in which this rank emits `spikes` at most."""
 
+    def remedy(self, text: str) -> None:
+        """What to tell the user to do, should a rank be lost."""
+
 
 class LocalComm:
     """All neurons in one process."""
@@ -81,3 +84,6 @@ class LocalComm:
 
     def connect(self, routes: Routes, steps: int, spikes: int) -> Exchange:
         raise ValueError("one rank has no other to exchange spikes with.")
+
+    def remedy(self, text: str) -> None:
+        """One process that is lost says nothing."""

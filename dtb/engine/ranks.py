@@ -92,15 +92,32 @@ class Ranks:
         self._numbers: dict[bytes, np.ndarray] = {}
         self._known = 0  # step up to which the spikes of others are here
 
-    def connect(self, backend: RankBackend, step: int = 0) -> None:
-        """Make ready to exchange from a step on, up to which the spikes of all ranks are here."""
+    @property
+    def owned(self) -> np.ndarray:
+        """(k, 2) runs of gids whose neurons are here: the first, and the one after the last."""
+        first, n = self.tiles.first[self.here], self.tiles.n[self.here].astype(np.int64)
+        begins = np.flatnonzero(np.append(True, first[1:] != (first + n)[:-1]))
+        ends = np.append(begins[1:], len(n)) - 1
+        return np.stack([first[begins], (first + n)[ends]], axis=1)
+
+    def knows(self, gid: np.ndarray) -> np.ndarray:
+        """Whether the spikes of these neurons are needed here."""
+        tile = np.maximum(np.searchsorted(self.tiles.first, gid, side="right") - 1, 0)
+        return (gid >= self.tiles.first[tile]) & (gid - self.tiles.first[tile] < self.tiles.n[tile])
+
+    def go_on(self, state, step: int) -> None:
+        """Take in what is on its way to a state that ends here; the next one has the spikes of all before `step`."""
+        self.receive(state)
+        self._known, self._due = step, step + self._period
+
+    def connect(self, backend: RankBackend) -> None:
+        """Make ready to exchange, from step 0 on."""
         self._backend = backend
-        self._known, self._sent = step, None
         if self.epoch is None:
             return
         block = backend.block
         self._period = meet_every(self.epoch, block)
-        self._due = step + self._period
+        self._due = self._period
         most = int(self.tiles.n[self.here].sum(dtype=np.int64)) * backend.burst * -(-self._period // block)
         self._exchange = self.comm.connect(self.routes, self._period, most)
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from dtb.engine import checkpoint
-from dtb.engine.checkpoint_file import Checkpoint
 from dtb.engine.comm import Communicator, LocalComm
 from dtb.engine.constants import Control, compile_constants, default_control
 from dtb.engine.partition import Partition
@@ -190,14 +189,14 @@ class Simulation:
     @property
     def settled(self) -> bool:
         """Whether all synapses that were delivered have arrived, so that the state can be saved; so it is after `run`,
-        and after almost every chunk of it.
+        and after almost every chunk of it. All ranks must ask.
         """
-        return self._backend.settled(self._state)
+        return not self._sum(not self._backend.settled(self._state))
 
     def save(
         self, folder: str | os.PathLike, recording: Recording | None = None, notes: dict[str, Any] | None = None
     ) -> Path:
-        """Write a checkpoint into `folder`, beside the one before it, which stays; earlier ones go.
+        """Write a checkpoint into `folder`, beside the one before it, which stays; earlier ones go. All ranks call it.
 
         Parameters
         ----------
@@ -221,14 +220,13 @@ class Simulation:
         >>> second.spike_digest == first.spike_digest
         True
         """
-        if self.comm.size > 1:
-            raise ValueError(f"checkpoints are written by one rank in this version, not by {self.comm.size}.")
         if not self.settled:
             raise ValueError(f"step {self.step} is amid a delivery ahead of time. Save at the end of a run.")
         return checkpoint.save(self, folder, recording, notes)
 
     def restore(self, path: str | os.PathLike, recording: Recording | None = None) -> None:
-        """Go on from a checkpoint: the same spikes, whatever backend, storage, tile size and threads it was made with.
+        """Go on from a checkpoint: the same spikes, whatever it was made with: backend, storage, tile size, threads,
+        number of ranks, partition.
 
         Parameters
         ----------
@@ -243,7 +241,7 @@ class Simulation:
         ValueError
             If the checkpoint is damaged, or of another network, seed, dt, integrator or lesion.
         """
-        checkpoint.restore(self, Checkpoint(path), recording)
+        checkpoint.restore(self, path, recording)
 
     def recent(self) -> tuple[int, np.ndarray]:
         """Steps that were watched for runaway activity last, and the spikes of each population in them."""
@@ -252,6 +250,8 @@ class Simulation:
 
     def go_on(self, state: Any, control: Control, emitted: np.ndarray, recent: tuple, counters: dict[str, int]) -> None:
         """Take over what a checkpoint held."""
+        if self._ranks is not None:
+            self._ranks.go_on(self._state, self._backend.step(state))
         self._state, self.control, self._open = state, control, emitted
         self._recent = [recent] if recent[0] else []
         self.spikes, self._digest = counters["spikes"], counters["digest"]

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from dtb.engine.checkpoint_file import generations
-from dtb.engine.recording import Recording
 from dtb.engine.simulation import Simulation
 from dtb.network.lesion import lesion_tracts
-from dtb.network.network import Network
-from dtb.observe.balloon import Balloon
 from tests.networks import regional, tiny_populations
+from tests.protocol import STEPS, Protocol, random_cuts, told
 
 REPOSITORY = Path(__file__).parents[2]
 WAYS = [
@@ -29,13 +19,6 @@ WAYS = [
     {"synapses": "stored", "threads": 2},
     {"backend": "reference"},
 ]
-CUTS = 10
-STEPS, TR = 900, 50  # ms, of 1 ms each
-
-
-def told(simulation: Simulation) -> tuple:
-    counts = simulation.spikes, simulation.synaptic_events, simulation.autapses, simulation.lesioned
-    return simulation.spike_digest, simulation.state_digest, *counts
 
 
 @pytest.mark.parametrize(("make", "dt"), [(regional, 1.0), (regional, 0.3), (tiny_populations, 1.0)])
@@ -55,48 +38,23 @@ def test_every_way_goes_on_from_every_other(make, dt: float, tmp_path: Path) -> 
         assert told(second) == told(whole), (before, after)
 
 
-class Protocol:
-    """A run with a stimulus from 300 to 600 ms, another background, and its BOLD."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.stimulus = np.zeros((STEPS, network.n_populations))
-        self.stimulus[300:600, 2:4] = np.linspace(0, 150, 300)[:, None]  # pA, another one at every step
-
-    def begin(self, store: Path, **way) -> tuple[Simulation, Recording]:
-        simulation = Simulation(self.network, seed=5, **way)
-        simulation.control.mean[:] *= np.float32(1.1)
-        return simulation, Recording(spikes=["*.E"], bin=3.0, store=store)
-
-    def run(self, simulation: Simulation, recording: Recording, stop: int) -> None:
-        simulation.run(stop - simulation.step, recording, self.stimulus[simulation.step : stop])
-
-    def result(self, recording: Recording) -> list[np.ndarray]:
-        bold = Balloon(tr_s=TR / 1000).observe(recording.region_rate, dt=3.0)
-        return [bold, recording.region_rate, recording.spike_time, recording.spike_gid]
-
-
 def test_a_run_cut_anywhere_is_the_run(tmp_path: Path) -> None:
     """10 random cuts, one of them inside the stimulus and all inside a scan: spikes, rates, BOLD, statistics."""
-    protocol, rng = Protocol(regional()), np.random.default_rng(4)
+    protocol = Protocol(regional())
     whole, expected = protocol.begin(tmp_path / "whole.zarr", **WAYS[0])
     protocol.run(whole, expected, STEPS)
-    cuts = rng.choice(np.arange(20, STEPS - 20), CUTS, replace=False)
-    assert ((cuts > 300) & (cuts < 600)).any() and (cuts % TR > 0).all() and (cuts % 3 > 0).any()
-    for number, cut in enumerate(cuts):
+    for number, cut in enumerate(random_cuts()):
         before, after = WAYS[number % 3], WAYS[(number + 1 + number // 3) % 3]
         store = tmp_path / f"{number}.zarr"
         first, recording = protocol.begin(store, **before)
-        protocol.run(first, recording, int(cut))
+        protocol.run(first, recording, cut)
         path = first.save(tmp_path / f"{number}", recording)
         second, recording = protocol.begin(store, **after)
         second.restore(path, recording)
         assert second.control.mean[0] == whole.control.mean[0]
         protocol.run(second, recording, STEPS)
         assert told(second) == told(whole)
-        results = zip(protocol.result(recording), protocol.result(expected), strict=True)
-        assert all(np.array_equal(a, b) for a, b in results)
-        assert recording.statistics.population_spikes.tolist() == expected.statistics.population_spikes.tolist()
+        assert protocol.result(recording) == protocol.result(expected)
 
 
 def test_sums_ahead_of_time_are_used_up_before_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -114,82 +72,3 @@ def test_sums_ahead_of_time_are_used_up_before_a_checkpoint(monkeypatch: pytest.
     first._state.ring[1][1] += 1
     with pytest.raises(ValueError, match="amid a delivery"):
         first.save(tmp_path)
-
-
-# processes that are killed -------------------------------------------------------------------------------------
-
-CONFIG = """
-[build_network]
-n_neurons = 3_000
-in_degree = 60
-[Simulation]
-threads = 1
-[Recording]
-spikes = ["*.E"]
-[run]
-duration = 40_000
-checkpoint_every = 0.05
-[Balloon]
-"""
-
-
-def start(folder: Path, out: str, *options: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "dtb.cli", "run", "c.toml", "-o", out, "--no-report", *options]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )  # fmt: skip
-
-
-def names(out: Path) -> list[str]:
-    return [path.name for path in generations(out / "checkpoints")]
-
-
-def wait_for_another(out: Path, before: list[str], process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 60
-    while names(out) == before and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-
-
-@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.slow)])
-def test_a_run_that_is_killed_again_and_again_ends_as_the_run(tmp_path: Path, kills: int) -> None:
-    """SIGKILL at a random moment, most of them during a write, for one follows the other; no checkpoint is ever lost.
-
-    Each life lasts until it has written something and up to 0.6 s more; storage changes from life to life. A run that
-    is complete before the last kill starts anew.
-    """
-    (tmp_path / "c.toml").write_text(CONFIG)
-    whole = start(tmp_path, "whole")
-    assert whole.wait(120) == 0, whole.stderr and whole.stderr.read()
-    expected = json.loads((tmp_path / "whole" / "summary.json").read_text())
-    rng, out, number = np.random.default_rng(2), tmp_path / "out-0", 0
-    keys = ("spike_digest", "state_digest", "spikes", "synaptic_events", "isi_cv", "rate_hz", "fc_correlation", "scans")
-
-    def finish() -> None:
-        process = start(tmp_path, out.name, "--resume")
-        assert process.communicate(timeout=120) and process.returncode == 0
-        summary = json.loads((out / "summary.json").read_text())
-        assert {key: summary[key] for key in keys} == {key: expected[key] for key in keys}
-        assert not (out / "checkpoints").exists()
-        one, other = (Recording.open(place / "recording.zarr") for place in (out, tmp_path / "whole"))
-        for name in ("region_rate", "spike_time", "spike_gid", "raster_gid"):
-            assert np.array_equal(one[name], other[name])
-
-    while number < kills:
-        way = ("stored", "procedural")[number % 2]
-        before = names(out)
-        process = start(tmp_path, out.name, "--resume", "--set", f"Simulation.synapses={way}")
-        wait_for_another(out, before, process)
-        time.sleep(float(rng.uniform(0, 0.6)))
-        process.send_signal(signal.SIGKILL)
-        _, errors = process.communicate()
-        if process.returncode == 0:
-            out = tmp_path / f"out-{number}-next"
-            continue
-        assert process.returncode == -signal.SIGKILL, errors
-        after = names(out)
-        assert after and (not before or after[0] >= before[0])
-        number += 1
-        if number % 10 == 0 or number == kills:
-            finish()
-            out = tmp_path / f"out-{number}"

@@ -1,10 +1,13 @@
 """Jobs on a real Slurm of two nodes: what users submit, and what becomes of it when its time is up."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -30,6 +33,8 @@ duration = {duration}
 """
 SITE = 'mpi = "pmi2"\nsignal_s = 5\ntime = "10"\n'
 SEEDS = range(5, 13)
+HALF_MS = 20_000
+POLITE = "export MPIR_CVAR_ENABLE_HEAVY_YIELD=1"  # four ranks on two cores leave each other the core
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
 
@@ -197,19 +202,6 @@ def test_slurm_tells_a_run_before_its_time_is_up(place):
     assert begun("runs/timed") == ["afresh", "--resume"] and row("runs/timed")["state"] == "COMPLETED"
 
 
-def test_a_run_that_was_stopped_and_went_on_has_the_spikes_of_an_uninterrupted_one(place):
-    Path("half.toml").write_text(TOY.format(duration=200_000))
-    submit("half.toml", "--site", "site.toml", "-o", "runs/half")
-    job = row("runs/half")["job"]
-    wait_for(lambda: row("runs/half")["done"] is not None, "progress")
-    ask_slurm("scancel", "--batch", "--signal=USR2", job)
-    wait_for(lambda: ended("runs/half"), "a second go")
-    assert "Restarts=1 " in ask_slurm("scontrol", "show", "job", job) and row("runs/half")["state"] == "COMPLETED"
-    assert "stopped and saved at" in Path(f"runs/half.slurm/{job}.log").read_text()
-    assert invoke("run", "half.toml", "-o", "whole", "--no-report").exit_code == 0
-    assert digest("runs/half") == digest("whole")
-
-
 # many ranks ----------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +213,54 @@ def test_two_nodes_of_two_ranks_have_the_spikes_of_one(place):
     assert json.loads(Path("runs/ranks/summary.json").read_text())["ranks"] == 4
     assert invoke("run", "toy.toml", "-o", "one-rank", "--no-report").exit_code == 0
     assert digest("runs/ranks") == digest("one-rank")
+
+
+@pytest.mark.skipif(not RANKS, reason="this environment has no MPI: mpi4py and mpich")
+def test_a_run_on_two_nodes_stopped_half_way_goes_on_and_has_the_spikes_of_an_uninterrupted_one(place):
+    """It is told when progress.json says 40 %, keeps its state, goes back into the queue, and ends in the same job."""
+    Path("half.toml").write_text(TOY.format(duration=HALF_MS))
+    Path("polite.toml").write_text(SITE + f"tasks_per_node = 2\nsetup = [{json.dumps(POLITE)}]\n")
+    submit("half.toml", "--site", "polite.toml", "--nodes", 2, "-o", "runs/half")
+    job = row("runs/half")["job"]
+    wait_for(lambda: (row("runs/half")["done"] or 0) >= 0.4, "progress")
+    ask_slurm("scancel", "--batch", "--signal=USR2", job)
+    wait_for(lambda: ended("runs/half"), "a second go", 180)
+    assert "Restarts=1 " in ask_slurm("scontrol", "show", "job", job) and row("runs/half")["state"] == "COMPLETED"
+    log = Path(f"runs/half.slurm/{job}.log").read_text()
+    (cut,) = re.findall(r"stopped and saved at (\S+) of", log)
+    assert 0.4 <= float(cut) / (HALF_MS / 1000) <= 0.7
+    assert f"going on from the checkpoint at {cut} s" in log
+    assert json.loads(Path("runs/half/summary.json").read_text())["ranks"] == 4
+    assert invoke("run", "half.toml", "-o", "whole", "--no-report").exit_code == 0
+    assert digest("runs/half") == digest("whole")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RANKS, reason="this environment has no MPI: mpi4py and mpich")
+def test_a_rank_that_is_killed_ends_the_job_on_all_nodes_and_is_named(place):
+    """Within a minute: the witness of its node ends its neighbours, and srun the tasks of other nodes 30 s later."""
+    Path("lost.toml").write_text(TOY.format(duration=HALF_MS * 10) + "checkpoint_every = 1.0\n")
+    Path("polite.toml").write_text(SITE + f"tasks_per_node = 2\nsetup = [{json.dumps(POLITE)}]\n")
+    submit("lost.toml", "--site", "polite.toml", "--nodes", 2, "-o", "runs/lost")
+    wait_for(lambda: list(Path("runs/lost/checkpoints").glob("step-*")), "a checkpoint")
+    began = time.monotonic()
+    os.kill(task(3, "runs/lost"), signal.SIGKILL)
+    wait_for(lambda: ended("runs/lost"), "the end of the other three")
+    assert time.monotonic() - began < 60
+    log = Path(row("runs/lost")["log"]).read_text()
+    assert row("runs/lost")["state"] == "FAILED" and log.count("error: rank 3 of 4 (process") == 1
+    assert "on node2) crashed or was killed" in log and "is good: go on with --resume -o runs/lost" in log
+
+
+def task(number, run):
+    """The process of one task of a run, on whichever node."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (folder / "cmdline").read_text().split("\0")
+            variables = (folder / "environ").read_text().split("\0")
+            if run in words and "srun" not in words[0] and f"SLURM_PROCID={number}" in variables:
+                return int(folder.name)
+    raise AssertionError(f"no task {number} of {run}")
 
 
 @pytest.mark.skipif(not RANKS, reason="this environment has no MPI: mpi4py and mpich")

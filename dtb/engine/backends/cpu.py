@@ -182,7 +182,8 @@ class CpuBackend:
         tasks = (steps + 1) * max(2, self.threads)
         meetings = np.zeros(1, np.int64), np.zeros(tasks, np.int64), np.zeros(steps + 1, np.int64)
         news, known, _ = state.known
-        done = self._work(state, Call(begin, steps, epoch, news, known, dynamics, probes, Sync(*meetings)))
+        end = prepared.begin + prepared.steps
+        done = self._work(state, Call(begin, steps, end, epoch, news, known, dynamics, probes, Sync(*meetings)))
         state.clock[0], state.known[0] = begin + done, known
         return done
 
@@ -255,7 +256,7 @@ class CpuBackend:
     def spikes(
         self, state: State, start: int, stop: int, stride: int, wanted: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        return cpu_spikes.listed(state.history[0], self.layout, start, stop, stride, wanted)
+        return cpu_spikes.listed(state.history[0], self.layout, self.layout.own, start, stop, stride, wanted)
 
     def failure(self, state: State) -> tuple[int, int, float] | None:
         bad = np.flatnonzero(state.failed >= 0)
@@ -329,12 +330,14 @@ class CpuBackend:
         return Piece(first, fields, hold)
 
     def _overlaps(self, first: int, stop: int) -> Iterable[tuple[slice, slice, slice]]:
-        """Where gids first..stop-1 live, tile by tile: blocks, lanes counted from their first, gids from `first`."""
-        tiles = self.tiles
-        for t in range(np.searchsorted(tiles.first, first, side="right") - 1, len(tiles.n)):
+        """Those of gids first..stop-1 that live here, tile by tile: blocks, lanes counted from their first, gids from
+        `first`.
+        """
+        tiles, own = self.tiles, self.layout.own
+        begins = tiles.first[own]
+        touched = slice(np.searchsorted(begins + tiles.n[own], first, side="right"), np.searchsorted(begins, stop))
+        for t in own[touched]:
             begin, end = max(first, int(tiles.first[t])), min(stop, int(tiles.first[t] + tiles.n[t]))
-            if end <= begin:
-                return
             low, high = begin - int(tiles.first[t]), end - int(tiles.first[t])
             block, home = low // LANES, int(self.layout.block[t])
             blocks = slice(home + block, home + -(-high // LANES))
@@ -343,9 +346,14 @@ class CpuBackend:
     def arrived(self, state: State, start: int, stop: int) -> Counters:
         columns = np.arange(start, stop) & (state.tallies.shape[2] - 1)
         told = state.tallies[:, :, columns].sum(axis=0)
+        if not isinstance(self.way, Stored):  # they count as synapses arrive
+            return Counters(*told)
         begin = max(start, stop - self.longest)
-        spikes = self.spikes(state, begin, stop, 1, np.ones(self.network.n_populations, bool))
-        told[:, begin - start :] -= self.way.ahead(stop, *spikes, stop - begin)
+        everyone, elsewhere = np.ones(self.network.n_populations, bool), np.flatnonzero(~self.here)
+        heard = max(begin, state.known[0])  # what came from other ranks since then is delivered in the next call
+        for tiles, end in ((self.layout.own, stop), (elsewhere, heard)):
+            step, gid = cpu_spikes.listed(state.history[0], self.layout, tiles, begin, end, 1, everyone)
+            told[:, begin - start :] -= self.way.ahead(stop, step, gid, stop - begin)
         return Counters(*told)
 
     def restore(
@@ -365,9 +373,10 @@ class CpuBackend:
         rows = np.stack(arrived)
         columns = np.arange(step - rows.shape[1], step) & (state.tallies.shape[2] - 1)
         state.tallies[0][:, columns] = rows
-        begin = max(0, step - self.longest)
-        still = self.way.ahead(step, spike_step, spike_gid, step - begin, state.ring)
-        state.tallies[0][:, np.arange(begin, step) & (state.tallies.shape[2] - 1)] += still
+        if isinstance(self.way, Stored):
+            begin = max(0, step - self.longest)
+            still = self.way.ahead(step, spike_step, spike_gid, step - begin, state.ring)
+            state.tallies[0][:, np.arange(begin, step) & (state.tallies.shape[2] - 1)] += still
         return state
 
     def _history(self, empty: History, step: int, spike_step: np.ndarray, spike_gid: np.ndarray) -> History:
@@ -378,7 +387,7 @@ class CpuBackend:
         counts = np.zeros((len(n), step - begin + 1), np.int32)
         np.add.at(counts, (tile, spike_step - begin + 1), np.int32(1))
         counts = np.cumsum(counts, axis=1, dtype=np.int32)
-        room = np.maximum(empty.room, counts[:, -1] + n * self.burst)
+        room = np.maximum(empty.room, counts[:, -1] + np.where(self.here, n * self.burst, 0))
         base = np.cumsum(room) - room
         neuron = np.zeros(room.sum() + 2 * LANES_64, np.uint16)
         plane = np.zeros(len(neuron) if len(empty.plane) else 0, np.uint8)

@@ -18,12 +18,14 @@ HUGE = 1 << 23  # bytes of an array that NumPy asks the system to back with huge
 class Call(NamedTuple):
     """One call of `advance`: which steps, with what.
 
-    epoch: steps that spikes of other ranks take at least, None on one rank; news, known: steps whose spikes came from
-    there since the last call.
+    end: step up to which long delays may deliver at most: the last of the chunk, and one more.  epoch: steps that
+    spikes of other ranks take at least, None on one rank; news, known: steps whose spikes came from there since the
+    last call.
     """
 
     begin: int
     steps: int
+    end: int
     epoch: int | None
     news: int
     known: int
@@ -94,10 +96,6 @@ class Dense:
         """Whether the sums ahead of time are all used up."""
         return int(state.ring[1][1]) <= state.clock[0]
 
-    def ahead(self, step: int, spike_step, spike_gid, steps: int, ring=()) -> np.ndarray:
-        """(3, steps): none of the synapses of these spikes is delivered before it arrives."""
-        return np.zeros((3, steps), np.int64)
-
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan
         if worker not in self._workspace:  # the kernel leaves all sums zero
@@ -106,7 +104,7 @@ class Dense:
             runs = self.tables.entries["pool_end"] - self.tables.entries["pool"]
             self._workspace[worker] = sums, spare(plan), cpu_dense.scratch(int(runs.max(initial=0)))
         sums, spare_, scratch = self._workspace[worker]
-        reach = call.begin + call.steps if call.epoch is None else call.known + max(call.epoch, self.rows)
+        reach = call.end if call.epoch is None else min(call.end, call.known + max(call.epoch, self.rows))
         return cpu_dense.work_dense(
             worker, plan.workers, call.begin, call.steps, reach, plan.block, self.rows or plan.block, plan.burst,
             state.fields, state.hold, sums, *state.ring, state.failed, plan.layout, state.history[0], call.dynamics,
@@ -129,10 +127,6 @@ class Sparse:
 
     def settled(self, state) -> bool:
         return True
-
-    def ahead(self, step: int, spike_step, spike_gid, steps: int, ring=()) -> np.ndarray:
-        """As that of Dense."""
-        return np.zeros((3, steps), np.int64)
 
     def work(self, worker: int, state, call: Call) -> int:
         plan = self.plan
@@ -191,8 +185,8 @@ class Stored:
         return True
 
     def ahead(self, step: int, spike_step, spike_gid, steps: int, ring=()) -> np.ndarray:
-        """(3, steps): synapses of these spikes, of the last `steps` steps, that arrive in `step` or later, delivered,
-        autapses, lesioned, by emission step; added to the sums of a ring if there is one.
+        """(3, steps): synapses of these spikes, of the last `steps` steps, that arrive here in `step` or later,
+        delivered, autapses, lesioned, by emission step; added to the sums of a ring if there is one.
         """
         plan = self.plan
         told = np.zeros((3, steps), np.int64)

@@ -155,3 +155,18 @@ def pair_of(rows, i, region, offset):
         else:
             high = middle
     return low
+
+
+@njit(inline="always")
+def synapse_at(rows, region, cell_class, u):
+    """(projection, pair, column, u counted from the beginning of the pair, delay in steps) at u in a neuron's row."""
+    i, offset = 0, u
+    while not rows.sends[i, cell_class] or offset >= rows.total[i, region]:
+        if rows.sends[i, cell_class]:
+            offset -= rows.total[i, region]
+        i += 1
+    e = pair_of(rows, i, region, offset)
+    within = offset - rows.start[e]
+    k = column_of(rows, i, e, within)
+    n = rows.delays[i]
+    return i, e, k, within, int64(rows.delay[rows.delay_at[i] + (e - rows.pair[i, 0]) * n + k % n])

@@ -136,11 +136,14 @@ def unpack(message, tiles, start, stop, history):
 
 
 @njit(nogil=True, cache=True)
-def listed(history, layout, start, stop, stride, wanted):
-    """Steps and gids of spikes of wanted populations, and of gids that stride divides; ordered by step, then gid."""
+def listed(history, layout, tiles, start, stop, stride, wanted):
+    """Steps and gids of spikes of wanted populations, and of gids that stride divides; ordered by step, then gid.
+
+    Where a tile's neurons live elsewhere, nothing tells their populations: stride must be 1.
+    """
     wrap, most = history.start.shape[1] - 1, 0
     pure = layout.lane_population.shape[0] == 0
-    for tile in layout.own:
+    for tile in tiles:
         for t in range(start, stop):
             most += history.start[tile, (t + 1) & wrap] - history.start[tile, t & wrap]
     step, gid = np.empty(most, np.int64), np.empty(most, np.int64)
@@ -148,7 +151,7 @@ def listed(history, layout, start, stop, stride, wanted):
     divided[::stride] = True
     n = 0
     for t in range(start, stop):
-        for tile in layout.own:
+        for tile in tiles:
             first, base, whole = layout.first[tile], history.base[tile], pure and wanted[layout.population[tile]]
             rest = first % stride
             for s in range(history.start[tile, t & wrap], history.start[tile, (t + 1) & wrap]):

@@ -16,7 +16,7 @@ import numpy as np
 from numba import int16, int64, njit, uint32, uint64
 
 from dtb.engine.backends.cpu_kernels import GOLDEN, atomic_add, barrier, hash64, kernel, lives_here, update_tile
-from dtb.engine.backends.cpu_rows import HALF, column_of, pair_of, target_of
+from dtb.engine.backends.cpu_rows import HALF, synapse_at, target_of
 from dtb.engine.backends.cpu_vector import prefetch
 
 WAITING = 256  # spikes listed before their rows are read, so that the next row is known
@@ -38,6 +38,15 @@ class Stored(NamedTuple):
     rows: np.ndarray
 
 
+@njit(inline="always")
+def tile_here(layout, gid):
+    """The tile of a neuron, or -1 if it lives on another rank."""
+    tile = np.searchsorted(layout.first, gid, side="right") - 1
+    if tile < 0 or gid - layout.first[tile] >= layout.n[tile] or not lives_here(layout, tile):
+        return -1
+    return tile
+
+
 @njit(nogil=True, cache=True)
 def enumerate_rows(begin, end, rows, layout, draws, width, owner, lanes, stored, fill):
     """Walk all synapses of neurons begin..end-1: count them in stored.start, or write them from there on."""
@@ -45,29 +54,18 @@ def enumerate_rows(begin, end, rows, layout, draws, width, owner, lanes, stored,
     for gid in range(begin, end):
         while gid >= rows.first_gid[population + 1]:
             population += 1
-        region, cell_class, degree = (
-            rows.population_region[population],
-            rows.population_class[population],
-            width[population],
-        )
-        z = uint64(gid) * GOLDEN
+        region, cell_class = rows.population_region[population], rows.population_class[population]
+        degree, z = width[population], uint64(gid) * GOLDEN
         for j in range(int64((degree + uint64(0xFFFFFFFF)) >> HALF)):
             r = hash64(z, draws.position_0[j], draws.position_1[j])
             u = (uint64(j) << HALF) + (r >> HALF)
             if u >= degree:
                 continue
-            i, offset = 0, u
-            while not rows.sends[i, cell_class] or offset >= rows.total[i, region]:
-                if rows.sends[i, cell_class]:
-                    offset -= rows.total[i, region]
-                i += 1
-            e = pair_of(rows, i, region, offset)
-            within = offset - rows.start[e]
-            k = column_of(rows, i, e, within)
+            i, e, k, within, delay = synapse_at(rows, region, cell_class, u)
             target = target_of(rows, i, e, k, within, r)
-            tile = np.searchsorted(layout.first, target, side="right") - 1
-            if tile < 0 or owner[tile] < 0 or target - layout.first[tile] >= layout.n[tile]:
-                continue  # it lives on another rank
+            tile = tile_here(layout, target)
+            if tile < 0:
+                continue
             if target == gid:
                 if not fill:
                     stored.autapses[gid] += 1
@@ -81,8 +79,6 @@ def enumerate_rows(begin, end, rows, layout, draws, width, owner, lanes, stored,
             if not fill:
                 stored.start[at[0], at[1], gid + 1] += 1
                 continue
-            n_delays = rows.delays[i]
-            delay = int64(rows.delay[rows.delay_at[i] + (e - rows.pair[i, 0]) * n_delays + k % n_delays])
             lane = layout.block[tile] * 16 + target - layout.first[tile]
             choice = hash64(z, draws.weight_0[j], draws.weight_1[j]) >> uint64(56)
             s = stored.start[at]
@@ -93,37 +89,28 @@ def enumerate_rows(begin, end, rows, layout, draws, width, owner, lanes, stored,
 
 @njit(nogil=True, cache=True)
 def redeliver(step, spike_step, spike_gid, rows, layout, draws, width, lanes, steps, ring_e, ring_i, told):
-    """Walk the rows of spikes emitted before `step`, and count what arrives in `step` or later: told (3, t) delivered,
-    autapses, lesioned, by emission step, the last of them step - 1. Add it to the rings where these are not empty.
+    """Walk the rows of spikes emitted before `step`, and count what arrives here in `step` or later: told (3, t)
+    delivered, autapses, lesioned, by emission step, the last of them step - 1. Add it to the rings where these are not
+    empty.
     """
     first = step - told.shape[1]
     for x in range(spike_gid.shape[0]):
         gid, t = spike_gid[x], spike_step[x]
         population = np.searchsorted(rows.first_gid, gid, side="right") - 1
-        region, cell_class, degree = (
-            rows.population_region[population],
-            rows.population_class[population],
-            width[population],
-        )
-        z = uint64(gid) * GOLDEN
+        region, cell_class = rows.population_region[population], rows.population_class[population]
+        degree, z = width[population], uint64(gid) * GOLDEN
         for j in range(int64((degree + uint64(0xFFFFFFFF)) >> HALF)):
             r = hash64(z, draws.position_0[j], draws.position_1[j])
             u = (uint64(j) << HALF) + (r >> HALF)
             if u >= degree:
                 continue
-            i, offset = 0, u
-            while not rows.sends[i, cell_class] or offset >= rows.total[i, region]:
-                if rows.sends[i, cell_class]:
-                    offset -= rows.total[i, region]
-                i += 1
-            e = pair_of(rows, i, region, offset)
-            within = offset - rows.start[e]
-            k = column_of(rows, i, e, within)
-            n_delays = rows.delays[i]
-            delay = int64(rows.delay[rows.delay_at[i] + (e - rows.pair[i, 0]) * n_delays + k % n_delays])
+            i, e, k, within, delay = synapse_at(rows, region, cell_class, u)
             if t + delay < step:
                 continue
             target = target_of(rows, i, e, k, within, r)
+            tile = tile_here(layout, target)
+            if tile < 0:
+                continue
             if target == gid:
                 told[1, t - first] += 1
                 continue
@@ -134,7 +121,6 @@ def redeliver(step, spike_step, spike_gid, rows, layout, draws, width, lanes, st
             told[0, t - first] += 1
             ring = ring_i if rows.kind[i] else ring_e
             if ring.shape[0] > 0:
-                tile = np.searchsorted(layout.first, target, side="right") - 1
                 lane = layout.block[tile] * 16 + target - layout.first[tile]
                 choice = hash64(z, draws.weight_0[j], draws.weight_1[j]) >> uint64(56)
                 at = ((t + delay) % steps[rows.kind[i]]) * lanes + lane
