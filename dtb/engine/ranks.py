@@ -58,7 +58,7 @@ class Ranks:
     -----
     A spike of step s is needed on another rank at step s + epoch, no earlier. So ranks meet once per epoch: where it is
     one block long, between two blocks; where it is longer, twice as often, but then what was sent at one meeting is
-    not waited for until the next, and is on its way while both sides compute.
+    not waited for until the next (of three blocks: for one block), and is on its way while both sides compute.
     """
 
     def __init__(self, network: Network, dt: float, tiles: Tiles, partition: Partition, comm: Communicator) -> None:
@@ -86,8 +86,9 @@ class Ranks:
         self._known, self._sent = step, None
         if self.epoch is None:
             return
-        half, block = self.epoch // 2, backend.block
-        self._period = (half if half >= block else self.epoch) // block * block
+        block = backend.block
+        blocks = self.epoch // block
+        self._period = (2 if blocks == 3 else max(1, blocks // 2)) * block
         self._due = step + self._period
         most = int(self.tiles.n[self.here].sum(dtype=np.int64)) * backend.burst * -(-self._period // block)
         self._exchange = self.comm.connect(self.routes, self._period, most)
@@ -100,13 +101,22 @@ class Ranks:
         prepared = backend.prepare(state, steps, control, stimulus, samples)
         end = prepared.begin + prepared.steps
         while (now := backend.step(state)) < end:
-            until = end if self.epoch is None else min(end, self._due)
+            until = end if self.epoch is None else self._until(now, end)
             if self.epoch is not None and until > self._known + self.epoch:
                 self.receive(state)
             done = backend.go(state, prepared, until, self.epoch)
             if self.epoch is not None and now + done == self._due:
                 self._send(state)
         return prepared.steps, prepared.probes.out
+
+    def _until(self, now: int, end: int) -> int:
+        """Step up to which to run at once: the next meeting, or half the way while messages are under way."""
+        until = min(end, self._due)
+        if self._sent is None or now >= self._known + self.epoch:
+            return until
+        until = min(until, self._known + self.epoch)  # so far it needs nothing of what is on its way
+        half = self._due - self._period // 2 // self._backend.block * self._backend.block
+        return until if now >= half or self._exchange.poke() else min(until, half)
 
     def _send(self, state) -> None:
         self.receive(state)

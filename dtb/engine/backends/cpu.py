@@ -171,8 +171,9 @@ class CpuBackend:
 
         epoch: steps that spikes of other ranks take at least.
         """
-        self.make_room(state, np.where(self.here, self.tiles.n * self.burst, 0))
         begin = state.clock[0]
+        if not cpu_spikes.fits(state.history[0], self.layout, begin, self.burst):
+            self.make_room(state, np.where(self.here, self.tiles.n * self.burst, 0))
         past, steps = begin - prepared.begin, stop - begin
         dynamics, probes = prepared.dynamics, prepared.probes
         if past:
@@ -194,10 +195,11 @@ class CpuBackend:
 
     def incoming(self, state: State, tiles: np.ndarray, start: int, stop: int, message: np.ndarray) -> None:
         """Take in such a message; of tiles that are -1 nothing."""
-        more = np.zeros(len(self.here), np.int64)
-        cpu_spikes.arriving(message, tiles, stop - start, more)
-        self.make_room(state, more)
-        cpu_spikes.unpack(message, tiles, start, stop, state.history[0])
+        if not cpu_spikes.unpack(message, tiles, start, stop, state.history[0]):
+            more = np.zeros(len(self.here), np.int64)
+            cpu_spikes.arriving(message, tiles, stop - start, more)
+            self.make_room(state, more)
+            cpu_spikes.unpack(message, tiles, start, stop, state.history[0])
         state.heard[tiles[tiles >= 0]] = stop
 
     def learn(self, state: State, stop: int) -> None:

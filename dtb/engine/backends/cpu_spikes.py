@@ -105,6 +105,16 @@ def pack(history, tiles, start, stop):
 
 
 @njit(nogil=True, cache=True)
+def fits(history, layout, t, burst):
+    """Whether every tile has room for the spikes of one more block from step t on."""
+    wrap = history.start.shape[1] - 1
+    for tile in layout.own:
+        if int64(history.start[tile, t & wrap]) + int64(layout.n[tile]) * burst > history.room[tile]:
+            return False
+    return True
+
+
+@njit(nogil=True, cache=True)
 def arriving(message, tiles, steps, need):
     """Add to need (t,) the spikes that a message brings to each tile; -1 among the tiles: not wanted here."""
     for k in range(tiles.shape[0]):
@@ -115,8 +125,16 @@ def arriving(message, tiles, steps, need):
 
 @njit(nogil=True, cache=True)
 def unpack(message, tiles, start, stop, history):
-    """Add the spikes of a message of `pack` to the history, which has room for them."""
+    """Add the spikes of a message of `pack` to the history; False, and nothing done, where they have no room."""
     wrap, steps = history.start.shape[1] - 1, stop - start
+    for k in range(tiles.shape[0]):
+        tile = tiles[k]
+        if tile >= 0:
+            filled = int64(history.start[tile, start & wrap])
+            for p in range(steps):
+                filled += int64(message[k * steps + p])
+            if filled > history.room[tile]:
+                return False
     s = tiles.shape[0] * steps
     for k in range(tiles.shape[0]):
         tile = tiles[k]
@@ -133,6 +151,7 @@ def unpack(message, tiles, start, stop, history):
                 s += 1
                 out += 1
             history.start[tile, (start + p + 1) & wrap] = int32(out - history.base[tile])
+    return True
 
 
 @njit(nogil=True, cache=True)
