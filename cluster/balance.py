@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cluster.devices import Device
+from cluster.devices import CORE, Device
 from cluster.expected import Expected, expected, fragments
 from dtb.engine.partition import Partition
 from dtb.network.network import Network
@@ -124,6 +124,13 @@ def balance(
     return Partition(owner)
 
 
+def usual(network: Network, tiles: Tiles, ranks: int, dt: float) -> Partition:
+    """What ranks take where nothing else is asked for: "regions", at the costs of a usual core and rates at rest."""
+    if ranks > len(tiles.n):  # found out, and told, by who checks the partition
+        return Partition.even(tiles.n, ranks)
+    return balance(network, tiles, ranks, tile_load(network, tiles, expected(network), CORE, dt))
+
+
 def whole_regions(
     region: np.ndarray, time: np.ndarray, memory: np.ndarray, share: np.ndarray, exchanged
 ) -> np.ndarray | None:
@@ -137,6 +144,8 @@ def whole_regions(
     if len(share) * 2 > len(kept):
         return None
     t, m = np.bincount(item, time), np.bincount(item, memory)
+    if exchanged is None and (home := in_order(t, share)) is not None and level(home, t, m, share) <= 1 + LIKE:
+        return home[item].astype(np.int32)
     if exchanged is None or len(share) == 1:
         home = spread(t, m, np.argsort(-np.maximum(t, m), kind="stable"), share)
         refine(t, m, home, share, 1.0)
@@ -144,10 +153,25 @@ def whole_regions(
         home = dealt(exchanged[kept][:, kept].tocsr(), t, share)
     if len(np.unique(home)) < len(share):
         return None
-    level = [np.bincount(home, values, len(share)) / share for values in (t, m)]
-    if np.max(level) > 1 + (LIKE if exchanged is None else TOLERATED):
+    if level(home, t, m, share) > 1 + (LIKE if exchanged is None else TOLERATED):
         return None
     return home[item].astype(np.int32)
+
+
+def in_order(time: np.ndarray, share: np.ndarray) -> np.ndarray | None:
+    """(regions,) owners that rise, cut where the time so far is nearest to what ranks should have; None if one is idle.
+
+    Regions that follow each other are mostly near, so short delays mostly stay within a rank.
+    """
+    ends = np.cumsum(time)
+    cuts = np.abs(ends[:, None] - np.cumsum(share)[:-1] * ends[-1]).argmin(axis=0)  # the last region before each
+    home = np.searchsorted(cuts, np.arange(len(time)), side="left")
+    return home if len(np.unique(home)) == len(share) else None
+
+
+def level(home: np.ndarray, time: np.ndarray, memory: np.ndarray, share: np.ndarray) -> float:
+    """The largest share of time or memory that a rank has, over what it should have."""
+    return float(np.max([np.bincount(home, values, len(share)) / share for values in (time, memory)]))
 
 
 def check(tiles: Tiles, ranks: int, method: str, ranks_per_node: int) -> None:

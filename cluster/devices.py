@@ -123,6 +123,10 @@ DCU = replace(
     "float32 rate (67 to 13.3 TFLOP/s) of a Vega 20; link 50 Gbit/s per device, 2 µs assumed",
 )
 
+# One core of an AMD EPYC, measured by `measure_cpu`: what ranks are balanced for where nobody measured anything. Only
+# the quotients matter, and they are about the same on other processors.
+CORE = Device("core", memory=8 * GB, neuron_ns=1.3, event_ns=1.5, visit_ns=1.8, source="measured on an AMD EPYC core")
+
 DEVICES = {device.name: device for device in (H200, A100, PUBLISHED, DCU)}
 HERE = "cpu"  # measured when it is asked for
 

@@ -15,7 +15,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from cluster.routing import ROUTINGS, Flat, TwoLevel
+from dtb.engine.partition import Partition
 from dtb.engine.routes import Routes
+from dtb.network.network import Network
+from dtb.network.tiles import Tiles
 
 # What launchers tell their processes: how many there are, and which one this is. MPI's own come first, because mpiexec
 # inside a Slurm job starts one step per node, of which Slurm's own numbers then speak.
@@ -90,7 +93,7 @@ class MPIComm:
         self.rank, self.size = self._world.Get_rank(), self._world.Get_size()
         self.tell: Callable[[BaseException], tuple[str, int]] = describe
         self._machine = self._world.Split_type(MPI.COMM_TYPE_SHARED, self.rank)
-        self.local_ranks = self._machine.Get_size()
+        self.local_ranks, self.whole = self._machine.Get_size(), True
         self.use(routing, ranks_per_node)
         self._cores = self._share_of_cores()
         self._told = ""  # a traceback, before an error
@@ -148,6 +151,15 @@ class MPIComm:
         return np.split(out, np.cumsum(rows)[:-1])
 
     # spikes -----------------------------------------------------------------------------------------------------
+
+    def place(self, network: Network, tiles: Tiles, dt: float, wanted: Partition | None) -> Partition:
+        """As wanted, or as `cluster.balance.usual` says; rank 0 tells, for processors may differ in a last bit."""
+        if wanted is not None:
+            return wanted
+        from cluster.balance import usual  # here, because it compiles
+
+        mine = usual(network, tiles, self.size, dt).owner if self.rank == 0 else np.zeros(len(tiles.n), np.int32)
+        return Partition(self.sum(mine))
 
     def connect(self, routes: Routes, steps: int, spikes: int) -> Flat | TwoLevel:
         """An exchange along these routes, of so many steps at once, in which this rank emits `spikes` at most."""

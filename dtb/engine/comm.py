@@ -8,7 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
+from dtb.engine.partition import Partition
 from dtb.engine.routes import Routes
+from dtb.network.network import Network
+from dtb.network.tiles import Tiles
 
 Outgoing = Callable[[np.ndarray], np.ndarray]  # tiles → their spikes as uint16, see `cpu_spikes.pack`
 Incoming = Callable[[np.ndarray, np.ndarray], None]  # tiles (-1: not wanted) and such a message
@@ -31,7 +34,7 @@ class Exchange(Protocol):
 
 class Communicator(Protocol):
     """rank and size as in MPI; local_ranks: those on this machine, with which this one shares its memory; cores: that
-    this rank may use, its part of those it shares with others.
+    this rank may use, its part of those it shares with others; whole: False where one rank rehearses, alone.
 
     All ranks call the same methods in the same order.
     """
@@ -39,6 +42,7 @@ class Communicator(Protocol):
     rank: int
     size: int
     local_ranks: int
+    whole: bool
 
     @property
     def cores(self) -> int: ...
@@ -52,6 +56,9 @@ class Communicator(Protocol):
     def all(self, values: np.ndarray) -> np.ndarray:
         """(size, ...): equally long arrays of all ranks, everywhere."""
 
+    def place(self, network: Network, tiles: Tiles, dt: float, wanted: Partition | None) -> Partition:
+        """Which rank owns which tiles: as wanted, or so that all have about equally much to do."""
+
     def connect(self, routes: Routes, steps: int, spikes: int) -> Exchange:
         """An exchange along these routes, of so many steps at once, in which this rank emits `spikes` at most."""
 
@@ -59,7 +66,7 @@ class Communicator(Protocol):
 class LocalComm:
     """All neurons in one process."""
 
-    rank, size, local_ranks = 0, 1, 1
+    rank, size, local_ranks, whole = 0, 1, 1, True
 
     @property
     def cores(self) -> int:
@@ -73,6 +80,9 @@ class LocalComm:
 
     def all(self, values: np.ndarray) -> np.ndarray:
         return values[None]
+
+    def place(self, network: Network, tiles: Tiles, dt: float, wanted: Partition | None) -> Partition:
+        return wanted or Partition.even(tiles.n, 1)
 
     def connect(self, routes: Routes, steps: int, spikes: int) -> Exchange:
         raise ValueError("one rank has no other to exchange spikes with.")

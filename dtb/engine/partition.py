@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NEAR = 0.02  # of a rank's share: how far a cut may be moved to a border between regions
-
 
 @dataclass(frozen=True, eq=False)
 class Partition:
@@ -26,20 +24,6 @@ class Partition:
         """Runs of tiles, of n (t,) neurons each, with about equally many neurons: owners rise."""
         middle = np.cumsum(n, dtype=np.int64) - n / 2
         return cls((middle * owners / max(n.sum(dtype=np.int64), 1)).astype(np.int32))
-
-    @classmethod
-    def at_regions(cls, n: np.ndarray, region: np.ndarray, owners: int) -> Partition:
-        """As `even`, but cut between regions (t,) where one ends nearly there: 2 % less balance for a longer epoch.
-
-        Synapses within a region have the shortest delay; ranks that share no region need not meet as often.
-        """
-        ends = np.cumsum(n, dtype=np.int64)
-        borders = ends[np.flatnonzero(np.diff(region))]
-        cuts = np.arange(1, owners) * ends[-1] / owners
-        if len(borders):
-            nearest = borders[np.abs(borders[None] - cuts[:, None]).argmin(axis=1)]
-            cuts = np.where(np.abs(nearest - cuts) <= NEAR * ends[-1] / owners, nearest, cuts)
-        return cls(np.searchsorted(cuts, ends - n / 2, side="right").astype(np.int32))
 
     @classmethod
     def shuffled(cls, n: np.ndarray, owners: int, seed: int = 0) -> Partition:

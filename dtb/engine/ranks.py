@@ -53,6 +53,8 @@ class Ranks:
         Shortest delay between neurons on different ranks, in steps; None where ranks need never meet.
     wait_s : float
         Wall time that was spent on spikes of others.
+    spikes_in : int
+        How many spikes of others came here.
 
     Notes
     -----
@@ -73,7 +75,7 @@ class Ranks:
         self.tiles = Tiles(tiles.first[self._kept], tiles.n[self._kept], tiles.population[self._kept], tiles.pure)
         self.here = partition.owner[self._kept] == comm.rank
         self.epoch = self.routes.epoch
-        self.wait_s = 0.0
+        self.wait_s, self.spikes_in = 0.0, 0
         self._period = 0  # steps between two meetings; 0: none
         self._due = 0  # step of the next one
         self._sent: tuple[int, int] | None = None  # steps whose spikes are on their way
@@ -132,9 +134,11 @@ class Ranks:
             return
         clock = time.perf_counter()
         start, stop = self._sent
-        self._exchange.receive(
-            lambda tiles, message: self._backend.incoming(state, self._number(tiles), start, stop, message)
-        )
+
+        def incoming(tiles: np.ndarray, message: np.ndarray) -> None:
+            self.spikes_in += self._backend.incoming(state, self._number(tiles), start, stop, message)
+
+        self._exchange.receive(incoming)
         self._backend.learn(state, stop)
         self._known, self._sent = stop, None
         self.wait_s += time.perf_counter() - clock

@@ -37,6 +37,7 @@ class Stream(IntEnum):
     PARAMETER = 3  # Network.seed, row = parameter number: what makes one neuron unlike the next
     INITIAL = 4  # Simulation.seed, row = field: membrane and background at step 0
     NOISE = 5  # Simulation.seed, row = step: the background current
+    ARRIVAL = 6  # any seed, row = step: spikes of other ranks that a dry run makes up
 
 
 def philox4x32(counter: np.ndarray, key: np.ndarray, rounds: int = PHILOX_ROUNDS) -> np.ndarray:

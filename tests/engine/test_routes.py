@@ -60,13 +60,6 @@ def test_ranks_without_a_synapse_between_them_need_not_meet() -> None:
     assert find_routes(network, tiles, Partition(owner), 0, 2, dt=1.0).epoch is None
 
 
-def test_cuts_move_to_a_border_of_regions_that_is_near() -> None:
-    n = np.full(100, 10)
-    near, far = (np.repeat([0, 1], [at, 100 - at]) for at in (51, 60))
-    assert np.flatnonzero(np.diff(Partition.at_regions(n, near, 2).owner)).tolist() == [50]
-    assert np.flatnonzero(np.diff(Partition.at_regions(n, far, 2).owner)).tolist() == [49]
-
-
 @pytest.mark.parametrize(
     ("owner", "said"),
     [([0, 0, 0], "rank 1 owns none"), ([0, 1, 2], "but there are 2"), ([0, 1], r"owners of \(2,\) tiles")],

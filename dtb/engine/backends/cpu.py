@@ -193,14 +193,15 @@ class CpuBackend:
         """The spikes of some tiles in steps start..stop-1, as a message."""
         return cpu_spikes.pack(state.history[0], tiles, start, stop)
 
-    def incoming(self, state: State, tiles: np.ndarray, start: int, stop: int, message: np.ndarray) -> None:
-        """Take in such a message; of tiles that are -1 nothing."""
-        if not cpu_spikes.unpack(message, tiles, start, stop, state.history[0]):
+    def incoming(self, state: State, tiles: np.ndarray, start: int, stop: int, message: np.ndarray) -> int:
+        """Take in such a message, of tiles that are -1 nothing; return how many spikes that were."""
+        taken = cpu_spikes.unpack(message, tiles, start, stop, state.history[0], state.heard)
+        if taken < 0:
             more = np.zeros(len(self.here), np.int64)
             cpu_spikes.arriving(message, tiles, stop - start, more)
             self.make_room(state, more)
-            cpu_spikes.unpack(message, tiles, start, stop, state.history[0])
-        state.heard[tiles[tiles >= 0]] = stop
+            taken = cpu_spikes.unpack(message, tiles, start, stop, state.history[0], state.heard)
+        return int(taken)
 
     def learn(self, state: State, stop: int) -> None:
         """All spikes of other ranks before step `stop` were taken in."""

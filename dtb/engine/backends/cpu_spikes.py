@@ -124,8 +124,11 @@ def arriving(message, tiles, steps, need):
 
 
 @njit(nogil=True, cache=True)
-def unpack(message, tiles, start, stop, history):
-    """Add the spikes of a message of `pack` to the history; False, and nothing done, where they have no room."""
+def unpack(message, tiles, start, stop, history, heard):
+    """Add the spikes of a message of `pack` to the history; how many, or -1, and nothing done, if one lacks room.
+
+    heard (t,): of tiles on other ranks, the step up to which their spikes are here; -1 among the tiles: not wanted.
+    """
     wrap, steps = history.start.shape[1] - 1, stop - start
     for k in range(tiles.shape[0]):
         tile = tiles[k]
@@ -134,8 +137,8 @@ def unpack(message, tiles, start, stop, history):
             for p in range(steps):
                 filled += int64(message[k * steps + p])
             if filled > history.room[tile]:
-                return False
-    s = tiles.shape[0] * steps
+                return -1
+    s, taken = tiles.shape[0] * steps, 0
     for k in range(tiles.shape[0]):
         tile = tiles[k]
         if tile < 0:
@@ -144,14 +147,17 @@ def unpack(message, tiles, start, stop, history):
             continue
         out = history.base[tile] + int64(history.start[tile, start & wrap])
         for p in range(steps):
-            for _ in range(int64(message[k * steps + p])):
+            n = int64(message[k * steps + p])
+            for _ in range(n):
                 history.neuron[out] = message[s]
                 if history.plane.shape[0] > 0:
                     history.plane[out] = uint8((start + p) & 0xFF)
                 s += 1
                 out += 1
+            taken += n
             history.start[tile, (start + p + 1) & wrap] = int32(out - history.base[tile])
-    return True
+        heard[tile] = stop
+    return taken
 
 
 @njit(nogil=True, cache=True)

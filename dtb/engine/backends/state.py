@@ -126,8 +126,8 @@ class RankBackend(Backend, Protocol):
     def outgoing(self, state: Any, tiles: np.ndarray, start: int, stop: int) -> np.ndarray:
         """The spikes of some tiles in steps start..stop-1, as uint16."""
 
-    def incoming(self, state: Any, tiles: np.ndarray, start: int, stop: int, message: np.ndarray) -> None:
-        """Take in such a message; of tiles that are -1 nothing."""
+    def incoming(self, state: Any, tiles: np.ndarray, start: int, stop: int, message: np.ndarray) -> int:
+        """Take in such a message, of tiles that are -1 nothing; return how many spikes that were."""
 
     def learn(self, state: Any, stop: int) -> None:
         """All spikes of other ranks before step `stop` were taken in."""
