@@ -50,8 +50,8 @@ def tile_load(
     count = len(tiles.n)
     visits = np.zeros(len(network.regions))
     visits[network.population_region] = 1e-9 * device.visit_ns * known.heard
-    time, memory = (np.bincount(tile, n * of_neuron[population], count) for of_neuron in (time, memory))
-    return TileLoad(time, memory, visits)
+    of_tile = [np.bincount(tile, n * of_neuron[population], count) for of_neuron in (time, memory)]
+    return TileLoad(of_tile[0], of_tile[1], visits)
 
 
 def balance(
@@ -185,9 +185,9 @@ def whole_regions(
     kept, item = np.unique(region, return_inverse=True)
     if len(share) * 2 > len(kept):
         return None
-    t, m = np.bincount(item, time) + visits[kept], np.bincount(item, memory)
-    t /= t.sum()
-    m *= (1 + LIKE) / (1 + TOLERATED)  # memory may be less even than time, which all ranks wait for
+    t = np.bincount(item, time) + visits[kept]
+    t = t / t.sum()
+    m = np.bincount(item, memory) * (1 + LIKE) / (1 + TOLERATED)  # may be less even than time, which all wait for
     if max(t.max(), m.max()) > share.max() * (1 + TOLERATED):
         return None
     if exchanged is None or len(share) == 1:

@@ -18,9 +18,11 @@ Incoming = Callable[[np.ndarray, np.ndarray], None]  # tiles (-1: not wanted) an
 
 
 class Exchange(Protocol):
-    """Of spikes between ranks, for one simulation. waited_s: wall time spent waiting for others, copies apart."""
+    """Of spikes between ranks, for one simulation."""
 
-    waited_s: float
+    @property
+    def waited_s(self) -> float:
+        """Wall time that was spent waiting for others, copies apart."""
 
     def send(self, outgoing: Outgoing) -> None:
         """Begin to send spikes of this rank; they are read before this returns."""

@@ -31,6 +31,12 @@ def agree(comm: Communicator, what: str, text: str) -> None:
         )
 
 
+def meet_every(epoch: int, block: int) -> int:
+    """Steps between two meetings; see `Ranks`."""
+    blocks = epoch // block
+    return (2 if blocks == 3 else max(1, blocks // 2)) * block
+
+
 class Ranks:
     """What this rank holds of a network, and the exchange of spikes.
 
@@ -64,8 +70,6 @@ class Ranks:
     """
 
     def __init__(self, network: Network, dt: float, tiles: Tiles, partition: Partition, comm: Communicator) -> None:
-        agree(comm, "the network", network.digest)
-        agree(comm, "the step", f"{dt} ms")
         agree(comm, "the partition", hashlib.sha256(partition.owner.tobytes()).hexdigest()[:16])
         partition.check(len(tiles.n), comm.size)
         self.comm = comm
@@ -89,8 +93,7 @@ class Ranks:
         if self.epoch is None:
             return
         block = backend.block
-        blocks = self.epoch // block
-        self._period = (2 if blocks == 3 else max(1, blocks // 2)) * block
+        self._period = meet_every(self.epoch, block)
         self._due = step + self._period
         most = int(self.tiles.n[self.here].sum(dtype=np.int64)) * backend.burst * -(-self._period // block)
         self._exchange = self.comm.connect(self.routes, self._period, most)
@@ -103,7 +106,7 @@ class Ranks:
         prepared = backend.prepare(state, steps, control, stimulus, samples)
         end = prepared.begin + prepared.steps
         while (now := backend.step(state)) < end:
-            until = end if self.epoch is None else self._until(now, end)
+            until = end if self.epoch is None else self._until(now, end, self.epoch)
             if self.epoch is not None and until > self._known + self.epoch:
                 self.receive(state)
             done = backend.go(state, prepared, until, self.epoch)
@@ -111,12 +114,12 @@ class Ranks:
                 self._send(state)
         return prepared.steps, prepared.probes.out
 
-    def _until(self, now: int, end: int) -> int:
+    def _until(self, now: int, end: int, epoch: int) -> int:
         """Step up to which to run at once: the next meeting, or half the way while messages are under way."""
         until = min(end, self._due)
-        if self._sent is None or now >= self._known + self.epoch:
+        if self._sent is None or now >= self._known + epoch:
             return until
-        until = min(until, self._known + self.epoch)  # so far it needs nothing of what is on its way
+        until = min(until, self._known + epoch)  # so far it needs nothing of what is on its way
         half = self._due - self._period // 2 // self._backend.block * self._backend.block
         return until if now >= half or self._exchange.poke() else min(until, half)
 

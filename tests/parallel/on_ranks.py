@@ -2,8 +2,8 @@
 
 Its only argument is JSON: a list of tasks {"network": [name, keywords], "steps": [n, ...], "cases": [{...}, ...]},
 where a case holds keywords of MPIComm ("routing", "ranks_per_node"), "partition": "even", "shuffled", "balanced" or
-"by region", "ahead": whether long delays deliver several blocks at once, "lesions": [[post, pre, fraction], ...], and keywords of
-Simulation.
+"by region", "ahead": whether long delays deliver several blocks at once, "lesions": [[post, pre, fraction], ...], and
+keywords of Simulation.
 """
 
 from __future__ import annotations

@@ -21,7 +21,11 @@ TASKS = [
             {"partition": partition, "synapses": synapses, **way}
             for synapses in STORAGE
             for partition, way in (
-                ("even", FLAT), ("balanced", {}), ("shuffled", FLAT), ("shuffled", {}), ("shuffled", NODES),
+                ("even", FLAT),
+                ("balanced", {}),
+                ("shuffled", FLAT),
+                ("shuffled", {}),
+                ("shuffled", NODES),
             )
         ],
     },

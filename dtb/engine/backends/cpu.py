@@ -30,6 +30,7 @@ from dtb.network.tiles import Tiles
 STEPS_AT_ONCE = 128  # of one call, at least; the history is kept that much longer than the longest delay
 STEPS_WANTED = 96  # of one call, at the rates of late: what calls cost, all threads wait for
 ROOM = 1.75  # spikes kept of a neuron, on average, beside those that one block may bring
+OTHERS_SPARE = 4  # room for spikes of other ranks beyond those that are needed: a fourth more
 MAX_BLOCK = 16  # steps that a tile runs before the others see its spikes
 
 
@@ -125,18 +126,22 @@ class CpuBackend:
     def make_room(self, state: State, more: np.ndarray) -> None:
         """See that `more` (t,) spikes of each tile fit: forget those older than the longest delay, and grow.
 
-        What grows has room for STEPS_WANTED steps more; beyond ROOM spikes per neuron only where `more` needs it.
+        What grows has room for STEPS_WANTED steps more; beyond ROOM spikes per neuron only where `more` needs it. The
+        spikes of other ranks may be many times as many as of this one: they are forgotten sooner and more often.
         """
         history, t = state.history[0], state.clock[0]
         since, keep = state.known[2], self.longest + self.block
         wrap = history.start.shape[1] - 1
         live = history.start[np.arange(len(self.here)), np.where(self.here, t, state.heard) & wrap]
-        if (live + more <= history.room).all():
+        short = live + more > history.room
+        if not short.any():
             return
-        oldest = max(min(t - keep, since), 0)
-        live = cpu_spikes.compact(history, self.layout, t, state.heard, oldest)
+        kinds = [kind for kind in (self.here, ~self.here) if short[kind].any()]
+        oldest = np.where(self.here, max(min(t - keep, since), 0), max(t - keep, 0))
+        cpu_spikes.compact(history, self.layout, np.flatnonzero(np.any(kinds, axis=0)), t, state.heard, oldest, live)
         most = (self.tiles.n * (self.burst + ROOM)).astype(np.int64)
-        room = np.maximum(np.minimum(live + more + live * STEPS_WANTED // keep, most), live + more)
+        spare = np.where(self.here, live * STEPS_WANTED // keep, (live + more) // OTHERS_SPARE)
+        room = np.maximum(np.minimum(live + more + spare, most), live + more)
         if (room > history.room).any():
             room = np.maximum(room, history.room)
             base = np.cumsum(room) - room

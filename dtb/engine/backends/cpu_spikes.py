@@ -53,16 +53,15 @@ def initial(layout, population_class, reset, threshold, mean, per_unit, keys, fi
 
 
 @njit(cache=True)
-def compact(history, layout, t, heard, oldest):
-    """Move the spikes from step `oldest` on to the front of their tile's room; return how many each tile has.
+def compact(history, layout, tiles, t, heard, oldest, live):
+    """Move the spikes of some tiles from their step `oldest` (t,) on to the front of their room; live (t,): how many.
 
     t: next step; heard (t,): the one up to which the spikes of a tile on another rank are here.
     """
     wrap = history.start.shape[1] - 1
-    live = np.zeros(history.base.shape[0], np.int64)
-    for tile in range(history.base.shape[0]):
+    for tile in tiles:
         end = t if lives_here(layout, tile) else heard[tile]
-        base, drop = history.base[tile], history.start[tile, oldest & wrap]
+        base, drop = history.base[tile], history.start[tile, oldest[tile] & wrap]
         live[tile] = history.start[tile, end & wrap] - drop
         if drop > 0:
             for s in range(live[tile]):
@@ -70,11 +69,10 @@ def compact(history, layout, t, heard, oldest):
             if history.plane.shape[0] > 0:
                 for s in range(live[tile]):
                     history.plane[base + s] = history.plane[base + drop + s]
-            for step in range(oldest, end + 1):
+            for step in range(oldest[tile], end + 1):
                 history.start[tile, step & wrap] -= drop
-        for step in range(end + 1, oldest + wrap + 1):  # columns of steps before `oldest`: no spikes there any more
+        for step in range(end + 1, oldest[tile] + wrap + 1):  # columns of steps before it: no spikes there any more
             history.start[tile, step & wrap] = 0
-    return live
 
 
 @njit(cache=True)
