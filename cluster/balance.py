@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +27,14 @@ SWAPS, MAX_RATE, LIGHTEST = 8000, 1.1, 20  # generate_map.py of the published sy
 
 
 class TileLoad(NamedTuple):
-    """Of t tiles: time (t,) in s of wall per biological s on a rank of speed 1; memory (t,) bytes."""
+    """Of t tiles: time (t,) in s of wall per biological s on a rank of speed 1; memory (t,) bytes.
+
+    visits (regions,): time that each rank takes which holds a part of a region, to look at the spikes that go there.
+    """
 
     time: np.ndarray
     memory: np.ndarray
+    visits: np.ndarray
 
 
 def tile_load(
@@ -43,7 +48,10 @@ def tile_load(
     time = 1e-9 * (1000 / dt * device.neuron_ns + known.events * device.event_ns)
     memory = device.neuron_bytes + known.synapses * stored
     count = len(tiles.n)
-    return TileLoad(np.bincount(tile, n * time[population], count), np.bincount(tile, n * memory[population], count))
+    visits = np.zeros(len(network.regions))
+    visits[network.population_region] = 1e-9 * device.visit_ns * known.heard
+    of_tile = [np.bincount(tile, n * of_neuron[population], count) for of_neuron in (time, memory)]
+    return TileLoad(of_tile[0], of_tile[1], visits)
 
 
 def balance(
@@ -65,7 +73,8 @@ def balance(
     load : TileLoad
         Of each tile; see `tile_load`.
     method : str
-        "regions": in the order of regions, dense and sparse ones mixed so that time and memory are both even.
+        "regions": whole regions, if that is even, and near ones together: the longer the shortest delay between ranks,
+        the less often they meet. If not, in their order, dense and sparse ones mixed, so that time and memory are even.
         "longest-processing-time": the heaviest tile first, each to the rank that has least; regions are scattered.
         "graph": as "regions", in an order in which METIS keeps regions that exchange much close; needs pymetis.
         "published": swaps between the heaviest and the lightest ranks, from equal counts (Notes).
@@ -112,9 +121,11 @@ def balance(
     else:
         region = network.population_region[tiles.population]
         exchanged = region_events(network) if method == "graph" else None
-        owner = whole_regions(region, time, memory, share, exchanged)
-        if owner is not None:
-            return Partition(owner)
+        visits = load.visits / load.time.sum()
+        for joined in [np.arange(len(visits))] if method == "graph" else by_delay(network, ranks):
+            owner = whole_regions(joined[region], time, memory, np.bincount(joined, visits), share, exchanged)
+            if owner is not None:
+                return Partition(owner)
         order = np.arange(len(time))
         if method == "graph":
             order = by_graph(region, time, exchanged, -(-ranks // ranks_per_node))
@@ -131,8 +142,39 @@ def usual(network: Network, tiles: Tiles, ranks: int, dt: float) -> Partition:
     return balance(network, tiles, ranks, tile_load(network, tiles, expected(network), CORE, dt))
 
 
+def by_delay(network: Network, ranks: int) -> Iterator[np.ndarray]:
+    """(regions,) numbers of the groups of regions that are joined by delays below a limit: lower and lower limits.
+
+    The last one leaves every region alone. None has fewer groups than twice the ranks.
+    """
+    from scipy import sparse
+    from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+
+    n, delays = len(network.regions), []
+    if 2 * ranks > n:
+        return
+    for p in network.projections:
+        far = p.pairs.pre != p.pairs.post
+        delays.append((p.pairs.pre[far], p.pairs.post[far], p.pairs.delay[far] * min(p.delay_classes)))
+    pre, post, delay = (np.concatenate(parts) for parts in zip(*delays, strict=True))
+    order = np.argsort(-delay, kind="stable")  # of those of one pair, the last one stays
+    key = np.minimum(pre, post)[order] * np.int64(n) + np.maximum(pre, post)[order]
+    last = len(key) - 1 - np.unique(key[::-1], return_index=True)[1]
+    at = key[last] // n, key[last] % n
+    tree = minimum_spanning_tree(sparse.csr_array((delay[order][last].astype(float), at), shape=(n, n))).tocoo()
+    for limit in np.unique(np.floor(tree.data * 10) / 10)[::-1]:  # ms
+        near = tree.data < limit
+        ends = tree.row[near], tree.col[near]
+        groups, number = connected_components(sparse.coo_array((tree.data[near], ends), shape=(n, n)), directed=False)
+        if groups >= 2 * ranks:
+            yield number
+        if groups == n:
+            return
+    yield np.arange(n)
+
+
 def whole_regions(
-    region: np.ndarray, time: np.ndarray, memory: np.ndarray, share: np.ndarray, exchanged
+    region: np.ndarray, time: np.ndarray, memory: np.ndarray, visits: np.ndarray, share: np.ndarray, exchanged
 ) -> np.ndarray | None:
     """(t,) owners that divide no region, None where that would not be even; exchanged: for METIS, or None for none.
 
@@ -143,9 +185,11 @@ def whole_regions(
     kept, item = np.unique(region, return_inverse=True)
     if len(share) * 2 > len(kept):
         return None
-    t, m = np.bincount(item, time), np.bincount(item, memory)
-    if exchanged is None and (home := in_order(t, share)) is not None and level(home, t, m, share) <= 1 + LIKE:
-        return home[item].astype(np.int32)
+    t = np.bincount(item, time) + visits[kept]
+    t = t / t.sum()
+    m = np.bincount(item, memory) * (1 + LIKE) / (1 + TOLERATED)  # may be less even than time, which all wait for
+    if max(t.max(), m.max()) > share.max() * (1 + TOLERATED):
+        return None
     if exchanged is None or len(share) == 1:
         home = spread(t, m, np.argsort(-np.maximum(t, m), kind="stable"), share)
         refine(t, m, home, share, 1.0)
@@ -156,17 +200,6 @@ def whole_regions(
     if level(home, t, m, share) > 1 + (LIKE if exchanged is None else TOLERATED):
         return None
     return home[item].astype(np.int32)
-
-
-def in_order(time: np.ndarray, share: np.ndarray) -> np.ndarray | None:
-    """(regions,) owners that rise, cut where the time so far is nearest to what ranks should have; None if one is idle.
-
-    Regions that follow each other are mostly near, so short delays mostly stay within a rank.
-    """
-    ends = np.cumsum(time)
-    cuts = np.abs(ends[:, None] - np.cumsum(share)[:-1] * ends[-1]).argmin(axis=0)  # the last region before each
-    home = np.searchsorted(cuts, np.arange(len(time)), side="left")
-    return home if len(np.unique(home)) == len(share) else None
 
 
 def level(home: np.ndarray, time: np.ndarray, memory: np.ndarray, share: np.ndarray) -> float:

@@ -121,7 +121,7 @@ class DryRunExchange:
     def __init__(self, comm: DryRunComm, routes: Routes, steps: int, tiles: Tiles, chance: np.ndarray) -> None:
         self._routes, self._steps, self._seed, self._step = routes, steps, comm.seed, 0
         self._flat, per_node = comm.routing == "flat", comm.ranks_per_node
-        self.made_s, self.spikes_out, self.epoch = 0.0, 0, steps
+        self.made_s, self.waited_s, self.spikes_out, self.epoch = 0.0, 0.0, 0, steps
         none = np.zeros(0, np.int64)
         self._own, self._ends = np.unique(np.concatenate([*routes.sends.values(), none]), return_counts=True)
         here = comm.rank // per_node
@@ -154,6 +154,9 @@ class DryRunExchange:
         self.spikes_out += int(counts @ self._ends)
         for keep in self._keep:
             np.concatenate(cut(message, keep, self._steps))
+
+    def poke(self) -> bool:
+        return True
 
     def receive(self, incoming: Incoming) -> None:
         begin = time.perf_counter()

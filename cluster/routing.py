@@ -10,6 +10,9 @@ again shared. With 4 ranks on a node that is 16 times fewer messages, and each s
 
 from __future__ import annotations
 
+import os
+import time
+
 import numpy as np
 
 from dtb.engine.comm import Incoming, Outgoing
@@ -18,6 +21,44 @@ from dtb.engine.routes import Routes
 ROUTINGS = ("two-level", "flat")
 TAG = 7
 HEAD = 4  # uint16 of a slot that say how long its message is: one uint64
+APART = 32  # uint16 between a rank's count of exchanges and its messages: a cache line
+SPIN_S, YIELD_S, NAP_S = 20e-6, 1e-3, 50e-6  # how long a rank that waits looks again at once; then leaves its core
+# between two looks, for what else there is to run; and then sleeps between them
+
+
+class Messages:
+    """From other ranks, one from each, of any length: they go on arriving in `poke`, while this rank computes."""
+
+    def __init__(self, mpi, world, ranks: list[int]) -> None:
+        self._mpi, self._world, self._ranks = mpi, world, ranks
+        self.expect()
+
+    def expect(self) -> None:
+        """The next message of each."""
+        self._found: dict[int, tuple] = {}  # rank: message and request
+
+    def poke(self) -> bool:
+        """Let messages that were announced come; whether all are here."""
+        status = self._mpi.Status()
+        for rank in self._ranks:
+            if rank not in self._found and (found := self._world.Improbe(source=rank, tag=TAG, status=status)):
+                self._begin(rank, found, status)
+        if len(self._found) < len(self._ranks):
+            return False
+        return self._mpi.Request.Testall([request for _, request in self._found.values()])
+
+    def wait(self) -> list[np.ndarray]:
+        """All messages, in the order of ranks."""
+        status = self._mpi.Status()
+        for rank in self._ranks:
+            if rank not in self._found:
+                self._begin(rank, self._world.Mprobe(source=rank, tag=TAG, status=status), status)
+        self._mpi.Request.Waitall([request for _, request in self._found.values()])
+        return [self._found[rank][0] for rank in self._ranks]
+
+    def _begin(self, rank: int, found, status) -> None:
+        message = np.empty(status.Get_count(self._mpi.UINT16_T), np.uint16)
+        self._found[rank] = message, found.Irecv(message)
 
 
 class Flat:
@@ -27,7 +68,9 @@ class Flat:
         self._mpi, self._world, self._routes = mpi, world, routes
         self._requests: list = []
         self._held: list[np.ndarray] = []  # until they are sent
+        self._messages = Messages(mpi, world, list(routes.receives))
         self.messages = self.bytes = 0
+        self.waited_s = 0.0
 
     def send(self, outgoing: Outgoing) -> None:
         self._mpi.Request.Waitall(self._requests)
@@ -37,27 +80,26 @@ class Flat:
         self.messages += len(self._held)
         self.bytes += sum(message.nbytes for message in self._held)
 
+    def poke(self) -> bool:
+        return self._messages.poke() and self._mpi.Request.Testall(self._requests)
+
     def receive(self, incoming: Incoming) -> None:
-        for rank, tiles in self._routes.receives.items():
-            incoming(tiles, take(self._mpi, self._world, rank))
+        clock = time.perf_counter()
+        messages = self._messages.wait()
+        self.waited_s += time.perf_counter() - clock
+        for tiles, message in zip(self._routes.receives.values(), messages, strict=True):
+            incoming(tiles, message)
+        self._messages.expect()
         self._mpi.Request.Waitall(self._requests)
         self._requests, self._held = [], []
-
-
-def take(mpi, comm, rank: int) -> np.ndarray:
-    """The next message from a rank, however long."""
-    status = mpi.Status()
-    found = comm.Mprobe(source=rank, tag=TAG, status=status)
-    message = np.empty(status.Get_count(mpi.UINT16_T), np.uint16)
-    found.Recv(message)
-    return message
 
 
 class TwoLevel:
     """Shared memory within a node, one message from each node to each other that needs one.
 
-    Memory is written and read in turns: what is written in one exchange stays until the one after the next. Between
-    lies a meeting of the node, at which no rank arrives before it has read the last exchange.
+    Memory is written and read in turns: what is written in one exchange stays until the one after the next. Each rank
+    counts its exchanges where all can see it, and no rank counts on before it has read the last one of the others; so
+    ranks of a node need no message to meet, and wait only where one is behind.
     """
 
     def __init__(self, mpi, world, node, routes: Routes, steps: int, spikes: int) -> None:
@@ -65,7 +107,7 @@ class TwoLevel:
         self._requests: list = []
         self._held: list[np.ndarray] = []
         self.messages = self.bytes = 0
-        self._turn = 0
+        self._forwarded = True  # what this rank takes to other nodes
         self._tiles = np.unique(np.concatenate([*routes.sends.values(), np.zeros(0, np.int64)])).astype(np.int64)
         here = gather_lists(node, np.array([world.Get_rank()]))
         self._ranks = [int(ranks[0]) for ranks in here]  # of this node, in the world
@@ -115,18 +157,31 @@ class TwoLevel:
         self._inbound_tiles = [np.split(tiles, np.cumsum(n)[:-1]) if len(n) else [] for tiles, n in pairs]
         self._arrives = any(len(tiles) for tiles in self._inbound_tiles)
         self._inbound = Window(self._mpi, self._node, room)
+        self._messages = Messages(self._mpi, self._world, [there for there, _ in self._from])
+
+    @property
+    def waited_s(self) -> float:
+        return self._slots.waited_s + self._inbound.waited_s
 
     def send(self, outgoing: Outgoing) -> None:
-        self._turn ^= 1
-        self._slots.write(self._turn, [outgoing(self._tiles)])
-        self._slots.arrive()
-        if not self._to:  # nobody waits for this rank but its node, and that later
-            return
-        self._slots.meet()
+        self._slots.write([outgoing(self._tiles)])
+        self._forwarded = not self._to
+        self.poke()
+
+    def poke(self) -> bool:
+        if not self._forwarded:
+            if not self._slots.met():
+                return False
+            self._forward()
+        return self._messages.poke() and self._mpi.Request.Testall(self._requests)
+
+    def _forward(self) -> None:
+        """Send to other nodes what ranks of this one have for them."""
+        self._forwarded = True
         self._mpi.Request.Waitall(self._requests)
         self._held = []
         for _, keep in self._to:
-            slots = [self._slots.read(self._turn, k)[0] for k in range(len(self._ranks))]
+            slots = [self._slots.read(k)[0] for k in range(len(self._ranks))]
             parts = [cut(slot, k, self._steps) for slot, k in zip(slots, keep, strict=True)]
             self._held.append(np.concatenate([p for part in zip(*parts, strict=True) for p in part]))
         ends = zip(self._held, self._to, strict=True)
@@ -136,34 +191,48 @@ class TwoLevel:
 
     def receive(self, incoming: Incoming) -> None:
         self._slots.meet()
+        if not self._forwarded:
+            self._forward()
         if self._arrives:
-            self._inbound.write(self._turn, [take(self._mpi, self._world, there) for there, _ in self._from])
-            self._inbound.arrive()
+            clock = time.perf_counter()
+            messages = self._messages.wait()
+            self._slots.waited_s += time.perf_counter() - clock
+            self._inbound.write(messages)
+            self._messages.expect()
             self._inbound.meet()
         for k, tiles in enumerate(self._slot_tiles):
             if k != self._me and len(tiles):
-                incoming(tiles, self._slots.read(self._turn, k)[0])
+                incoming(tiles, self._slots.read(k)[0])
         for k, lists in enumerate(self._inbound_tiles):
             if lists:
-                for tiles, message in zip(lists, self._inbound.read(self._turn, k, len(lists)), strict=True):
+                for tiles, message in zip(lists, self._inbound.read(k, len(lists)), strict=True):
                     incoming(tiles, message)
 
 
 class Window:
-    """Memory that the ranks of a node share: each writes messages into its own part, for all to read, twice over."""
+    """Memory that the ranks of a node share: each writes messages into its own part, for all to read, twice over.
+
+    In front of its messages, each has the number of times that it wrote.
+    """
 
     def __init__(self, mpi, node, room: int) -> None:
-        self._node = node
+        self._me, self._written, self.waited_s = node.Get_rank(), 0, 0.0
         room = max(-(-room // HEAD) * HEAD, HEAD)
-        self._window = mpi.Win.Allocate_shared(2 * 2 * room, 2, comm=node)
+        self._window = mpi.Win.Allocate_shared(2 * (APART + 2 * room), 2, comm=node)
         self._window.Lock_all(mpi.MODE_NOCHECK)
-        self._parts = []
+        self._parts, self._counts = [], []
         for rank in range(node.Get_size()):
             memory, _ = self._window.Shared_query(rank)
-            self._parts.append(np.frombuffer(memory, np.uint16).reshape(2, -1))
+            part = np.frombuffer(memory, np.uint16)
+            self._counts.append(part[:HEAD].view(np.uint64))
+            self._parts.append(part[APART:].reshape(2, -1))
+        self._counts[self._me][0] = 0
+        self._window.Sync()
+        node.Barrier()
 
-    def write(self, turn: int, messages: list[np.ndarray]) -> None:
-        part, at = self._parts[self._node.Get_rank()][turn], 0
+    def write(self, messages: list[np.ndarray]) -> None:
+        """Write the messages of the next exchange, and say so."""
+        part, at = self._parts[self._me][(self._written + 1) % 2], 0
         for message in messages:
             if at + HEAD + len(message) > len(part):
                 raise RuntimeError(
@@ -173,24 +242,39 @@ class Window:
             part[at : at + HEAD].view(np.uint64)[0] = len(message)
             part[at + HEAD : at + HEAD + len(message)] = message
             at += HEAD + -(-len(message) // HEAD) * HEAD
+        self._window.Sync()  # the messages are there before the number that says so
+        self._written += 1
+        self._counts[self._me][0] = self._written
+        self._window.Sync()
 
-    def read(self, turn: int, rank: int, messages: int = 1) -> list[np.ndarray]:
-        part, at, found = self._parts[rank][turn], 0, []
+    def read(self, rank: int, messages: int = 1) -> list[np.ndarray]:
+        """What a rank wrote in the exchange for which all have met."""
+        part, at, found = self._parts[rank][self._written % 2], 0, []
         for _ in range(messages):
             n = int(part[at : at + HEAD].view(np.uint64)[0])
             found.append(part[at + HEAD : at + HEAD + n])
             at += HEAD + -(-n // HEAD) * HEAD
         return found
 
-    def arrive(self) -> None:
-        """Say that this rank has written."""
+    def met(self) -> bool:
+        """Whether all have written as often as this rank."""
+        if any(int(count[0]) < self._written for count in self._counts):
+            return False
         self._window.Sync()
-        self._meeting = self._node.Ibarrier()
+        return True
 
     def meet(self) -> None:
         """Wait until all have."""
-        self._meeting.Wait()  # at once, if it did before
-        self._window.Sync()
+        if self.met():
+            return
+        begin = time.perf_counter()
+        while not self.met():
+            waited = time.perf_counter() - begin
+            if waited > YIELD_S:
+                time.sleep(NAP_S)
+            elif waited > SPIN_S:
+                os.sched_yield()
+        self.waited_s += time.perf_counter() - begin
 
 
 def cut(message: np.ndarray, keep: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:

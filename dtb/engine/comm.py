@@ -20,8 +20,15 @@ Incoming = Callable[[np.ndarray, np.ndarray], None]  # tiles (-1: not wanted) an
 class Exchange(Protocol):
     """Of spikes between ranks, for one simulation."""
 
+    @property
+    def waited_s(self) -> float:
+        """Wall time that was spent waiting for others, copies apart."""
+
     def send(self, outgoing: Outgoing) -> None:
         """Begin to send spikes of this rank; they are read before this returns."""
+
+    def poke(self) -> bool:
+        """Let messages go on, which many MPI libraries do only when they are called; whether all are through."""
 
     def receive(self, incoming: Incoming) -> None:
         """Wait for what all others sent, and hand it over."""

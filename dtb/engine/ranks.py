@@ -33,8 +33,8 @@ def agree(comm: Communicator, what: str, text: str) -> None:
 
 def meet_every(epoch: int, block: int) -> int:
     """Steps between two meetings; see `Ranks`."""
-    half = epoch // 2
-    return (half if half >= block else epoch) // block * block
+    blocks = epoch // block
+    return (2 if blocks == 3 else max(1, blocks // 2)) * block
 
 
 class Ranks:
@@ -67,15 +67,10 @@ class Ranks:
     -----
     A spike of step s is needed on another rank at step s + epoch, no earlier. So ranks meet once per epoch: where it is
     one block long, between two blocks; where it is longer, twice as often, but then what was sent at one meeting is
-    not waited for until the next, and is on its way while both sides compute.
+    not waited for until the next (of three blocks: for one block), and is on its way while both sides compute.
     """
 
-    def __init__(
-        self, network: Network, dt: float, tiles: Tiles, partition: Partition | None, comm: Communicator
-    ) -> None:
-        agree(comm, "the network", network.digest)
-        agree(comm, "the step", f"{dt} ms")
-        partition = comm.place(network, tiles, dt, partition)
+    def __init__(self, network: Network, dt: float, tiles: Tiles, partition: Partition, comm: Communicator) -> None:
         agree(comm, "the partition", hashlib.sha256(partition.owner.tobytes()).hexdigest()[:16])
         partition.check(len(tiles.n), comm.size)
         self.comm = comm
@@ -129,13 +124,22 @@ class Ranks:
         prepared = backend.prepare(state, steps, control, stimulus, samples)
         end = prepared.begin + prepared.steps
         while (now := backend.step(state)) < end:
-            until = end if self.epoch is None else min(end, self._due)
+            until = end if self.epoch is None else self._until(now, end, self.epoch)
             if self.epoch is not None and until > self._known + self.epoch:
                 self.receive(state)
             done = backend.go(state, prepared, until, self.epoch)
             if self.epoch is not None and now + done == self._due:
                 self._send(state)
         return prepared.steps, prepared.probes.out
+
+    def _until(self, now: int, end: int, epoch: int) -> int:
+        """Step up to which to run at once: the next meeting, or half the way while messages are under way."""
+        until = min(end, self._due)
+        if self._sent is None or now >= self._known + epoch:
+            return until
+        until = min(until, self._known + epoch)  # so far it needs nothing of what is on its way
+        half = self._due - self._period // 2 // self._backend.block * self._backend.block
+        return until if now >= half or self._exchange.poke() else min(until, half)
 
     def _send(self, state) -> None:
         self.receive(state)

@@ -15,7 +15,7 @@ from dtb.engine import checkpoint
 from dtb.engine.comm import Communicator, LocalComm
 from dtb.engine.constants import Control, compile_constants, default_control
 from dtb.engine.partition import Partition
-from dtb.engine.ranks import Ranks
+from dtb.engine.ranks import Ranks, agree
 from dtb.engine.recording import Recording
 from dtb.engine.statistics import sample_stride
 from dtb.engine.storage import choose_storage
@@ -126,7 +126,9 @@ class Simulation:
                 raise ValueError(
                     f"backend '{backend}' runs on one rank, not on {self.comm.size}. Use backend = \"cpu\"."
                 )
-            self._ranks = Ranks(network, dt, tiles, partition, self.comm)
+            agree(self.comm, "the network", network.digest)
+            agree(self.comm, "the step", f"{dt} ms")
+            self._ranks = Ranks(network, dt, tiles, self.comm.place(network, tiles, dt, partition), self.comm)
             tiles, here = self._ranks.tiles, self._ranks.here
             self.phases["exchange"] = 0.0
         self._backend = _compile(backend, network, dt, integrator, tiles, threads, synapses, lesions, here)

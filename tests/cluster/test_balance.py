@@ -1,5 +1,6 @@
 """Placing tiles on ranks: everything is placed, time and memory are even, regions stay together."""
 
+import dataclasses
 import importlib.util
 
 import numpy as np
@@ -32,8 +33,8 @@ def loads(network, size, rates=None, device=CORE):
 
 def levels(load, owner, ranks):
     """max/mean of time and of memory, and what is allowed of both."""
-    found = [np.bincount(owner, values, ranks) for values in load]
-    largest = max(values.max() / (values.sum() / ranks) for values in load)
+    found = [np.bincount(owner, values, ranks) for values in load[:2]]
+    largest = max(values.max() / (values.sum() / ranks) for values in load[:2])
     return *(f.max() / f.mean() for f in found), max(1.05, 1 + largest)
 
 
@@ -127,17 +128,28 @@ def test_no_region_is_divided_where_whole_ones_are_even():
     region = network.population_region[tiles.population]
     assert all(len(set(owner[region == r].tolist())) == 1 for r in range(94))
     time, memory, _ = levels(load, owner, 2)
-    assert time < 1.02 and memory < 1.02
+    assert time < 1.05 and memory < 1.05
 
 
-def test_ranks_take_regions_in_their_order_where_that_is_even():
-    """So that they may exchange less often: here every 3 ms, and not every 2."""
+@pytest.mark.parametrize(("ranks", "epoch"), [(2, 5), (4, 4)])
+def test_regions_joined_by_short_delays_stay_together_where_that_is_even(ranks, epoch):
+    """So that ranks exchange less often; with regions placed by their time alone it is every 1 or 2 ms."""
     network = dtb.build_network(dtb.default_brain(), 1_000_000)
     tiles, _, load = loads(network, 16_384)
+    owner = balance(network, tiles, ranks, load).owner
+    assert find_routes(network, tiles, Partition(owner), 0, ranks, 1.0).epoch == epoch
+
+
+def test_ranks_with_more_regions_get_fewer_neurons():
+    """Each looks at nearly all spikes once for every region that it has: a third of a core's time."""
+    network = dtb.build_network(dtb.default_brain(), 1_000_000)
+    tiles, _, load = loads(network, 16_384, device=dataclasses.replace(CORE, visit_ns=1.8))
     owner = balance(network, tiles, 2, load).owner
     region = network.population_region[tiles.population]
-    assert (np.diff(owner) >= 0).all() and region[owner == 0].max() < region[owner == 1].min()
-    assert find_routes(network, tiles, Partition(owner), 0, 2, 1.0).epoch == 3
+    visits = np.array([load.visits[np.unique(region[owner == r])].sum() for r in range(2)])
+    time = np.bincount(owner, load.time)
+    assert visits.sum() == pytest.approx(load.visits.sum())
+    assert (time + visits).max() / (time + visits).mean() < 1.02 < time.max() / time.mean()
 
 
 def test_ranks_balance_by_themselves_as_planned():
@@ -187,7 +199,7 @@ def test_swaps_help_where_a_greedy_placement_is_poor():
     network = regional(n_regions=5, n=300)
     tiles = tile(network, 1024)
     tiles = tiles._replace(n=tiles.n[:5], first=tiles.first[:5], population=tiles.population[:5])
-    load = TileLoad(np.array([3.0, 3, 2, 2, 2]), np.array([3.0, 3, 2, 2, 2]))
+    load = TileLoad(np.array([3.0, 3, 2, 2, 2]), np.array([3.0, 3, 2, 2, 2]), np.zeros(5))
     owner = balance(network, tiles, 2, load, "longest-processing-time").owner
     assert np.bincount(owner, load.time).tolist() == [6.0, 6.0]
 

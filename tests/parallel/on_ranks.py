@@ -1,9 +1,9 @@
 """Run by mpiexec: simulations on all ranks; rank 0 prints one line of JSON with what came out of each.
 
 Its only argument is JSON: a list of tasks {"network": [name, keywords], "steps": [n, ...], "cases": [{...}, ...]},
-where a case holds keywords of MPIComm ("routing", "ranks_per_node"), "partition": "even", "shuffled" or "by region",
-"ahead": whether long delays deliver several blocks at once, "lesions": [[post, pre, fraction], ...], and keywords of
-Simulation.
+where a case holds keywords of MPIComm ("routing", "ranks_per_node"), "partition": "even", "shuffled", "balanced" or
+"by region", "ahead": whether long delays deliver several blocks at once, "lesions": [[post, pre, fraction], ...], and
+keywords of Simulation.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
 
 import dtb
+from cluster.balance import usual
 from cluster.mpi import MPIComm
 from dtb.engine.backends import cpu_tables
 from dtb.engine.partition import Partition
@@ -40,6 +41,8 @@ def divide(kind: str, network: Network, tiles: Tiles, ranks: int) -> Partition:
     if kind == "by region":
         region = network.population_region[tiles.population].astype(np.int64)
         return Partition((region * ranks // len(network.regions)).astype(np.int32))
+    if kind == "balanced":
+        return usual(network, tiles, ranks, dt=1.0)
     return getattr(Partition, kind)(tiles.n, ranks)
 
 

@@ -20,7 +20,13 @@ TASKS = [
         "cases": [
             {"partition": partition, "synapses": synapses, **way}
             for synapses in STORAGE
-            for partition, way in (("even", FLAT), ("shuffled", FLAT), ("shuffled", {}), ("shuffled", NODES))
+            for partition, way in (
+                ("even", FLAT),
+                ("balanced", {}),
+                ("shuffled", FLAT),
+                ("shuffled", {}),
+                ("shuffled", NODES),
+            )
         ],
     },
     {  # ranks share a region whose delay is one step; lesions; two threads
@@ -78,14 +84,14 @@ MATRIX = {  # the brain with delays, for a second
         {"threads": threads, "partition": partition, "tile_size": 2048, "routing": routing, "synapses": synapses} | node
         for synapses in STORAGE
         for routing, node in (("flat", {}), ("two-level", {"ranks_per_node": 2}))
-        for partition in ("even", "shuffled")
+        for partition in ("even", "balanced", "shuffled")
         for threads in (1, 2)
     ],
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [2, 3, 4, 7])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 7])
 def test_one_digest_of_100_000_neurons(on_ranks, ranks: int) -> None:
     """Threads, partition, routing and storage, in all combinations."""
     one = MATRIX | {"cases": [{"threads": 1, "synapses": "procedural"}]}
@@ -93,6 +99,6 @@ def test_one_digest_of_100_000_neurons(on_ranks, ranks: int) -> None:
     done = on_ranks(ranks, SCRIPT, json.dumps([MATRIX]), timeout=3600)
     assert done.returncode == 0, done.stderr
     together = json.loads(done.stdout)
-    assert len(together) == 16
+    assert len(together) == 24
     for case, ours in zip(MATRIX["cases"], together, strict=True):
         assert ours | {"epoch": None} == alone, case

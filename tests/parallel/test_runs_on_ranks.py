@@ -179,3 +179,22 @@ def test_a_process_alone_does_not_touch_mpi(config: Path, tmp_path: Path) -> Non
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "OMPI", "SLURM"))}
     done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_ranks_with_more_threads_than_cores_leave_each_other_the_cores(on_ranks) -> None:
+    """Workers that kept a core while those they wait for have none would take minutes for this second."""
+    code = """
+import dtb
+from cluster.mpi import MPIComm
+comm = MPIComm()
+network = dtb.build_network(dtb.default_brain(), n_neurons=50_000)
+simulations = [dtb.Simulation(network, comm=comm, threads=threads, synapses="procedural") for threads in (1, 4)]
+for simulation in simulations:
+    simulation.run(200.0)
+if comm.rank == 0:
+    print(*(simulation.spike_digest for simulation in simulations), simulations[0].spikes)
+"""
+    done = on_ranks(2, "-c", code, timeout=60)
+    assert done.returncode == 0, done.stderr
+    one, four, spikes = done.stdout.split()
+    assert one == four and int(spikes) > 1000

@@ -30,6 +30,7 @@ from dtb.network.tiles import Tiles
 STEPS_AT_ONCE = 128  # of one call, at least; the history is kept that much longer than the longest delay
 STEPS_WANTED = 96  # of one call, at the rates of late: what calls cost, all threads wait for
 ROOM = 1.75  # spikes kept of a neuron, on average, beside those that one block may bring
+OTHERS_SPARE = 4  # room for spikes of other ranks beyond those that are needed: a fourth more
 MAX_BLOCK = 16  # steps that a tile runs before the others see its spikes
 
 
@@ -125,18 +126,22 @@ class CpuBackend:
     def make_room(self, state: State, more: np.ndarray) -> None:
         """See that `more` (t,) spikes of each tile fit: forget those older than the longest delay, and grow.
 
-        What grows has room for STEPS_WANTED steps more; beyond ROOM spikes per neuron only where `more` needs it.
+        What grows has room for STEPS_WANTED steps more; beyond ROOM spikes per neuron only where `more` needs it. The
+        spikes of other ranks may be many times as many as of this one: they are forgotten sooner and more often.
         """
         history, t = state.history[0], state.clock[0]
         since, keep = state.known[2], self.longest + self.block
         wrap = history.start.shape[1] - 1
         live = history.start[np.arange(len(self.here)), np.where(self.here, t, state.heard) & wrap]
-        if (live + more <= history.room).all():
+        short = live + more > history.room
+        if not short.any():
             return
-        oldest = max(min(t - keep, since), 0)
-        live = cpu_spikes.compact(history, self.layout, t, state.heard, oldest)
+        kinds = [kind for kind in (self.here, ~self.here) if short[kind].any()]
+        oldest = np.where(self.here, max(min(t - keep, since), 0), max(t - keep, 0))
+        cpu_spikes.compact(history, self.layout, np.flatnonzero(np.any(kinds, axis=0)), t, state.heard, oldest, live)
         most = (self.tiles.n * (self.burst + ROOM)).astype(np.int64)
-        room = np.maximum(np.minimum(live + more + live * STEPS_WANTED // keep, most), live + more)
+        spare = np.where(self.here, live * STEPS_WANTED // keep, (live + more) // OTHERS_SPARE)
+        room = np.maximum(np.minimum(live + more + spare, most), live + more)
         if (room > history.room).any():
             room = np.maximum(room, history.room)
             base = np.cumsum(room) - room
@@ -171,8 +176,9 @@ class CpuBackend:
 
         epoch: steps that spikes of other ranks take at least.
         """
-        self.make_room(state, np.where(self.here, self.tiles.n * self.burst, 0))
         begin = state.clock[0]
+        if not cpu_spikes.fits(state.history[0], self.layout, begin, self.burst):
+            self.make_room(state, np.where(self.here, self.tiles.n * self.burst, 0))
         past, steps = begin - prepared.begin, stop - begin
         dynamics, probes = prepared.dynamics, prepared.probes
         if past:
@@ -195,12 +201,13 @@ class CpuBackend:
 
     def incoming(self, state: State, tiles: np.ndarray, start: int, stop: int, message: np.ndarray) -> int:
         """Take in such a message, of tiles that are -1 nothing; return how many spikes that were."""
-        more = np.zeros(len(self.here), np.int64)
-        cpu_spikes.arriving(message, tiles, stop - start, more)
-        self.make_room(state, more)
-        cpu_spikes.unpack(message, tiles, start, stop, state.history[0])
-        state.heard[tiles[tiles >= 0]] = stop
-        return int(more.sum())
+        taken = cpu_spikes.unpack(message, tiles, start, stop, state.history[0], state.heard)
+        if taken < 0:
+            more = np.zeros(len(self.here), np.int64)
+            cpu_spikes.arriving(message, tiles, stop - start, more)
+            self.make_room(state, more)
+            taken = cpu_spikes.unpack(message, tiles, start, stop, state.history[0], state.heard)
+        return int(taken)
 
     def learn(self, state: State, stop: int) -> None:
         """All spikes of other ranks before step `stop` were taken in."""

@@ -53,16 +53,15 @@ def initial(layout, population_class, reset, threshold, mean, per_unit, keys, fi
 
 
 @njit(cache=True)
-def compact(history, layout, t, heard, oldest):
-    """Move the spikes from step `oldest` on to the front of their tile's room; return how many each tile has.
+def compact(history, layout, tiles, t, heard, oldest, live):
+    """Move the spikes of some tiles from their step `oldest` (t,) on to the front of their room; live (t,): how many.
 
     t: next step; heard (t,): the one up to which the spikes of a tile on another rank are here.
     """
     wrap = history.start.shape[1] - 1
-    live = np.zeros(history.base.shape[0], np.int64)
-    for tile in range(history.base.shape[0]):
+    for tile in tiles:
         end = t if lives_here(layout, tile) else heard[tile]
-        base, drop = history.base[tile], history.start[tile, oldest & wrap]
+        base, drop = history.base[tile], history.start[tile, oldest[tile] & wrap]
         live[tile] = history.start[tile, end & wrap] - drop
         if drop > 0:
             for s in range(live[tile]):
@@ -70,11 +69,10 @@ def compact(history, layout, t, heard, oldest):
             if history.plane.shape[0] > 0:
                 for s in range(live[tile]):
                     history.plane[base + s] = history.plane[base + drop + s]
-            for step in range(oldest, end + 1):
+            for step in range(oldest[tile], end + 1):
                 history.start[tile, step & wrap] -= drop
-        for step in range(end + 1, oldest + wrap + 1):  # columns of steps before `oldest`: no spikes there any more
+        for step in range(end + 1, oldest[tile] + wrap + 1):  # columns of steps before it: no spikes there any more
             history.start[tile, step & wrap] = 0
-    return live
 
 
 @njit(cache=True)
@@ -105,6 +103,16 @@ def pack(history, tiles, start, stop):
 
 
 @njit(nogil=True, cache=True)
+def fits(history, layout, t, burst):
+    """Whether every tile has room for the spikes of one more block from step t on."""
+    wrap = history.start.shape[1] - 1
+    for tile in layout.own:
+        if int64(history.start[tile, t & wrap]) + int64(layout.n[tile]) * burst > history.room[tile]:
+            return False
+    return True
+
+
+@njit(nogil=True, cache=True)
 def arriving(message, tiles, steps, need):
     """Add to need (t,) the spikes that a message brings to each tile; -1 among the tiles: not wanted here."""
     for k in range(tiles.shape[0]):
@@ -114,10 +122,21 @@ def arriving(message, tiles, steps, need):
 
 
 @njit(nogil=True, cache=True)
-def unpack(message, tiles, start, stop, history):
-    """Add the spikes of a message of `pack` to the history, which has room for them."""
+def unpack(message, tiles, start, stop, history, heard):
+    """Add the spikes of a message of `pack` to the history; how many, or -1, and nothing done, if one lacks room.
+
+    heard (t,): of tiles on other ranks, the step up to which their spikes are here; -1 among the tiles: not wanted.
+    """
     wrap, steps = history.start.shape[1] - 1, stop - start
-    s = tiles.shape[0] * steps
+    for k in range(tiles.shape[0]):
+        tile = tiles[k]
+        if tile >= 0:
+            filled = int64(history.start[tile, start & wrap])
+            for p in range(steps):
+                filled += int64(message[k * steps + p])
+            if filled > history.room[tile]:
+                return -1
+    s, taken = tiles.shape[0] * steps, 0
     for k in range(tiles.shape[0]):
         tile = tiles[k]
         if tile < 0:
@@ -126,13 +145,17 @@ def unpack(message, tiles, start, stop, history):
             continue
         out = history.base[tile] + int64(history.start[tile, start & wrap])
         for p in range(steps):
-            for _ in range(int64(message[k * steps + p])):
+            n = int64(message[k * steps + p])
+            for _ in range(n):
                 history.neuron[out] = message[s]
                 if history.plane.shape[0] > 0:
                     history.plane[out] = uint8((start + p) & 0xFF)
                 s += 1
                 out += 1
+            taken += n
             history.start[tile, (start + p + 1) & wrap] = int32(out - history.base[tile])
+        heard[tile] = stop
+    return taken
 
 
 @njit(nogil=True, cache=True)
