@@ -97,9 +97,7 @@ def localised(x: np.ndarray, hx: np.ndarray, y: np.ndarray, r: np.ndarray, taper
     True
     """
     if taper.shape != (x.shape[-1], len(y)):
-        raise ValueError(
-            f"taper is {taper.shape}, expected a row for each of {x.shape[-1]} numbers and {len(y)} columns."
-        )
+        raise ValueError(f"taper is {taper.shape}, expected ({x.shape[-1]}, {len(y)}): numbers, observations.")
     taper = taper[:, np.isfinite(y)]
     hx, y, r = seen(x, hx, y, r)
     mean, mix = weights(hx, y, r, taper)  # (n, N), (n, N, N)
@@ -217,9 +215,9 @@ def gain(x: np.ndarray, hx: np.ndarray, r: np.ndarray) -> np.ndarray:
 def weights(
     hx: np.ndarray, y: np.ndarray, r: np.ndarray, taper: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(…, N) by which anomalies add up to the mean's correction, (…, N, N) that mixes them; Hunt et al. (2007), eq. 20-24.
+    """(…, N) by which anomalies add up to the mean's correction, (…, N, N) that mixes them.
 
-    taper (n, p) gives one solution for each of its rows.
+    taper (n, p) gives one solution for each of its rows. Hunt et al. (2007), equations 20 to 24.
     """
     n = len(hx) - 1
     anomaly = hx - hx.mean(axis=0)
