@@ -1,0 +1,1 @@
+"""Parameters of a network, estimated from recordings."""
