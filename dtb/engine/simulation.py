@@ -21,12 +21,12 @@ from dtb.engine.recording import Activity, Recording
 from dtb.engine.statistics import sample_stride
 from dtb.engine.storage import choose_storage
 from dtb.network.network import Network
-from dtb.network.tiles import LANES, MAX_TILE, tile
+from dtb.network.tiles import DEVICE_TILE, LANES, MAX_TILE, tile
 
 if TYPE_CHECKING:
     from dtb.engine.backends.state import Backend, RankBackend, Snapshot
 
-BACKENDS = ("cpu", "reference")
+BACKENDS = ("cpu", "cuda", "reference")
 INTEGRATORS = ("semi-implicit", "euler")
 STORAGES = ("auto", "stored", "procedural")
 CHUNK_NUMBERS = 1 << 21  # spike counts handed over at once: 8 MB
@@ -44,8 +44,8 @@ class Simulation:
     network : Network
     dt : float [ms]
         Step. Delays and refractoriness are rounded to whole steps.
-    backend : "cpu" or "reference"
-        The reference is the definition in NumPy, for small networks; both give the same spikes.
+    backend : "cpu", "cuda" or "reference"
+        Processor, GPU, or the definition in NumPy, for small networks; all give the same spikes.
     threads : int
         0 takes all cores of this process; of those that ranks share, its part.
     synapses : "auto", "stored" or "procedural"
@@ -116,13 +116,16 @@ class Simulation:
         threads = threads or self.comm.cores
         self.spikes = self.synaptic_events = self.autapses = self.lesioned = 0
         self._digest = 0
-        tiles = tile(network, tile_size if partition else shared_size(network, tile_size, self.comm.size))
+        if partition is None:
+            tile_size = shared_size(network, tile_size, self.comm.size)
+            tile_size = min(tile_size, DEVICE_TILE) if backend == "cuda" else tile_size
+        tiles = tile(network, tile_size)
         here, self._ranks = None, None
         self.tiles = len(tiles.n)
         if self.comm.size > 1:
-            if backend != "cpu":
+            if backend == "reference":
                 raise ValueError(
-                    f"backend '{backend}' runs on one rank, not on {self.comm.size}. Use backend = \"cpu\"."
+                    f"backend '{backend}' runs on one rank, not on {self.comm.size}. Use backend = \"cpu\" or \"cuda\"."
                 )
             region = network.population_region[tiles.population]
             partition = partition or Partition.at_regions(tiles.n, region, self.comm.size)
@@ -446,8 +449,6 @@ class Simulation:
 def _check_known(what: str, value: str, known: tuple[str, ...]) -> None:
     if value in known:
         return
-    if (what, value) == ("backend", "cuda"):
-        raise ValueError("backend 'cuda' is not part of this version. Known: cpu, reference. Set backend = \"cpu\".")
     near = difflib.get_close_matches(str(value), known, 1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise ValueError(f"unknown {what} '{value}'. Known: {', '.join(known)}.{hint}")
@@ -467,6 +468,13 @@ def _compile(backend, network, dt, integrator, tiles, threads, synapses, lesions
         from dtb.engine.backends.reference import ReferenceBackend
 
         return ReferenceBackend(network, constants, dt, implicit, lesions)
+    if backend == "cuda":
+        from dtb.engine.backends import cuda, cuda_device
+
+        if synapses == "stored":
+            raise ValueError("backend 'cuda' computes synapses and stores none. Set synapses = \"auto\".")
+        device = cuda_device.open_device()
+        return cuda.CudaBackend(network, constants, dt, implicit, tiles, device, lesions, here)
     from dtb.engine.backends.cpu import CpuBackend
 
     storage = choose_storage(network, dt, synapses)

@@ -14,6 +14,7 @@ import numpy as np
 from dtb.network.network import Network
 
 MAX_TILE = 32_768  # an index in a tile fits 15 bits, and its accumulators fit half of an L2 cache
+DEVICE_TILE = 8_192  # of a GPU: sums of 64 KiB, so that three blocks of threads share the memory of an SM
 LANES = 16  # float32 lanes of the widest vector unit in use; state is kept in blocks of this many neurons
 PURE_FROM = 32  # mean neurons per population from which a tile holds one population only
 

@@ -1,0 +1,517 @@
+"""The cuda backend: the whole step on one GPU; synapses are computed where they arrive, and none is stored.
+
+`Simulation` asks for some steps at once. The host writes what changes from call to call (noise keys, gains, stimulus)
+to the device, starts a CUDA graph once per block of steps, and reads counts back when all are done; within a call
+nothing waits for it. A block that cannot go on, because a history lacks room or a membrane left all bounds, stops all
+that follow, and the call returns fewer steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dtb.engine.backends import cuda_plan
+from dtb.engine.backends.cuda_device import Device, Launch
+from dtb.engine.backends.cuda_plan import THREADS, Plan
+from dtb.engine.backends.cuda_world import World, clock
+from dtb.engine.backends.state import Counters, Snapshot
+from dtb.engine.checkpoint_file import Piece
+from dtb.engine.constants import RUNAWAY, Constants, Control, default_control
+from dtb.network import rng, synapses
+from dtb.network.network import Network
+from dtb.network.tiles import DEVICE_TILE, LANES, Tiles
+
+BLOCKS_IN_A_GRAPH = 8  # of steps: what starting a graph costs the host, is paid once for all of them
+LISTED = 1 << 16  # spikes that a list has room for at first
+RESERVE = 1 << 28  # bytes of a device that are left alone: code, the graph, what a call needs
+
+
+class Probes(NamedTuple):
+    """out (steps, s, 6): fields of sampled neurons."""
+
+    out: np.ndarray
+
+
+class Prepared(NamedTuple):
+    """Some steps to come: the first one, and how many."""
+
+    begin: int
+    steps: int
+    probes: Probes
+
+
+@dataclass
+class State:
+    """Everything of a run that changes.
+
+    world: arrays on the device.  room, base (t,): of the rings of the history, as the device has them.  heard (t,): of
+    tiles on other ranks, the step up to which their spikes are here.  since: first step whose spikes are kept for
+    `totals` and the like.  known: step up to which the spikes of other ranks are here.  seed: of noise.
+    """
+
+    world: World
+    room: np.ndarray
+    base: np.ndarray
+    heard: np.ndarray
+    seed: int
+    step: int = 0
+    since: int = 0
+    known: int = 0
+
+
+class CudaBackend:
+    """See `state.Backend` and `state.RankBackend`."""
+
+    name, threads, synapse_storage = "cuda", 1, "procedural"
+
+    def __init__(
+        self, network: Network, constants: Constants, dt: float, implicit: bool, tiles: Tiles, device: Device,
+        lesions: tuple[np.ndarray, ...] | None = None, here: np.ndarray | None = None, block_threads: int = THREADS,
+    ) -> None:  # fmt: skip
+        """tiles: those whose spikes are needed, of which only those that are `here` (t,) bool have neurons here.
+
+        block_threads: of a block; changes nothing but speed.
+        """
+        if tiles.n.max() > cuda_plan.LARGEST_TILE:
+            raise ValueError(
+                f"a tile has {tiles.n.max():,} neurons; the shared memory of a GPU holds {cuda_plan.LARGEST_TILE:,}. "
+                f"Lower tile_size to {DEVICE_TILE:,}."
+            )
+        self.network, self.constants, self.implicit, self.tiles = network, constants, implicit, tiles
+        self.device, self.block_threads = device, block_threads
+        self.here = np.ones(len(tiles.n), bool) if here is None else here
+        self.plan = cuda_plan.compile_plan(network, tiles, constants, dt, self.here, lesions)
+        self.block, self.burst, self.longest = self.plan.block, self.plan.burst, self.plan.longest
+        self._tables = self._fixed_tables()
+        self._check_device()
+        self._sequences: dict[int, tuple[Callable[[int], None], Callable[[int], None]]] = {}
+
+    # memory ----------------------------------------------------------------------------------------------------
+
+    @property
+    def device_bytes(self) -> int:
+        """Of all arrays of a simulation on the device, when it starts."""
+        return sum(bytes_by_name(self.plan, self._tables).values())
+
+    def _check_device(self) -> None:
+        device, plan = self.device, self.plan
+        free, all_of_it = device.memory()
+        needed = self.device_bytes + RESERVE
+        if needed > free:
+            share = self.device_bytes / max(all_of_it - RESERVE, 1)
+            raise MemoryError(
+                f"{self.network.n_neurons:,} neurons need {needed / 2**30:.1f} GiB here; '{device.name}' has "
+                f"{free / 2**30:.1f} GiB free of {all_of_it / 2**30:.1f}. {max(2, int(np.ceil(share * 1.02)))} such "
+                "devices would do, if they are empty; see dtb plan CONFIG --ranks."
+            )
+        shared = max(
+            cuda_plan.scatter_bytes(plan.buckets, self.block_threads) if len(plan.groups) else 0,
+            cuda_plan.advance_bytes(plan.width, plan.tiles.pure),
+        )
+        if shared > device.shared:
+            raise ValueError(
+                f"a block of threads needs {shared:,} bytes of shared memory; '{device.name}' has {device.shared:,}. "
+                f"Lower tile_size from {plan.width:,}."
+            )
+
+    def _fixed_tables(self) -> dict[str, Any]:
+        """World's members that never change."""
+        network, plan, tiles = self.network, self.plan, self.tiles
+        layout, mixed = plan.layout, not tiles.pure
+        return {
+            "lanes": plan.lanes, "tiles": len(tiles.n), "owned": len(layout.own), "mixed": mixed, "width": plan.width,
+            "tile_first": tiles.first, "tile_n": tiles.n, "tile_lane": layout.block * LANES,
+            "tile_population": tiles.population, "own": layout.own, "lane_population": layout.lane_population,
+            "lanes_population": layout.block_population, "columns": plan.columns, "block": plan.block,
+            "burst": plan.burst, "longest": plan.longest, "implicit": self.implicit,
+            "bg_mean": self.constants.bg_mean, "bg_noise": self.constants.bg_noise, "first_gid": network.first_gid,
+            "population_region": network.population_region, "population_class": network.population_class,
+            "degree": synapses.row_width(network), "populations": network.n_populations, "entries": plan.entries,
+            "segments": plan.segments, "items": plan.items, "groups": plan.groups, "pool_tile": plan.pool_tile,
+            "spill_lanes": plan.spill_lanes, "projections": len(network.projections),
+            "regions": len(network.regions), "n_classes": len(network.classes),
+            **cuda_plan.keys(network), **plan.spread,
+        } | ({"targets": plan.spread["classes"].shape[1], "lesioned": len(plan.spread["row_lesion"]) > 0} if mixed else {})  # fmt: skip
+
+    # state -----------------------------------------------------------------------------------------------------
+
+    def start(self, seed: int) -> State:
+        world, plan, c = World(self.device), self.plan, self.constants
+        world.put(**self._tables)
+        for name, shape in cuda_plan.arrays(plan).items():
+            world.make(name, shape)
+        room = cuda_plan.rooms(plan)
+        base = np.cumsum(room) - room
+        world.put(room=room, base=base)
+        self.device.write(world.arrays["failed"], np.full(len(room), -1))
+        world.make("noise_key", (plan.steps, 2))
+        control = default_control(self.network)
+        per_unit = (control.sd.astype(np.float64) / rng.NOISE_SD).astype(np.float32)
+        state = State(world, room, base, np.zeros(len(room), np.int64), seed)
+        world.commit()
+        tables = (c.reset, c.threshold, control.mean, per_unit, rng.key(seed, rng.Stream.INITIAL, np.arange(2)))
+        self._launch(state, "initial", len(plan.layout.own), *(self.device.put(table) for table in tables))
+        self._wait(state)
+        return state
+
+    def _launch(self, state: State, kernel: str, blocks: int, *arguments: Any, shared: int = 0) -> None:
+        if blocks:
+            self.device.launch(Launch(kernel, blocks, self.block_threads, shared, (state.world.record, *arguments)))
+
+    def _wait(self, state: State) -> dict[str, int]:
+        """The numbers of World.clock, when all is done."""
+        values = self.device.get(state.world.arrays["clock"])
+        return {name: int(values[i]) for name, i in clock().items()}
+
+    def _set_clock(self, state: State, stop: int, begin: int) -> None:
+        values = np.zeros(len(clock()), np.int64)
+        now = {
+            "STEP": state.step, "STOP": stop, "OLDEST": self._oldest(state), "KNOWN": state.known, "BEGIN": begin,
+        }  # fmt: skip
+        for name, value in now.items():
+            values[clock()[name]] = value
+        self.device.write(state.world.arrays["clock"], values)
+
+    def _oldest(self, state: State) -> int:
+        return max(0, min(state.since, state.step - self.longest - self.block))
+
+    # run -------------------------------------------------------------------------------------------------------
+
+    def step(self, state: State) -> int:
+        return state.step
+
+    def advance(
+        self, state: State, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray
+    ) -> tuple[int, np.ndarray]:
+        prepared = self.prepare(state, steps, control, stimulus, samples)
+        done = self.go(state, prepared, prepared.begin + prepared.steps)
+        return done, prepared.probes.out[:done]
+
+    def prepare(
+        self, state: State, steps: int, control: Control, stimulus: np.ndarray, samples: np.ndarray
+    ) -> Prepared:
+        """Bring what `go` needs for at most `steps` steps to the device; the spikes of all of them are kept."""
+        begin = state.since = state.step
+        steps = min(steps, self.plan.steps)
+        world, pure = state.world, self.tiles.pure
+        noise = np.zeros((self.plan.steps, 2), np.uint64)
+        noise[:steps] = rng.key(state.seed, rng.Stream.NOISE, np.arange(begin, begin + steps))
+        self.device.write(world.arrays["noise_key"], noise)
+        now = np.ascontiguousarray(stimulus[:steps], np.float32)
+        world.put(table=cuda_plan.dynamics(self.network, self.constants, control, pure), stimulus=now, stimuli=len(now))
+        if not pure:
+            world.put(gain=control.gain, mean=control.mean, sd=control.sd)
+        out = np.zeros((steps, len(samples), 6), np.float32)
+        start, neuron, slot = self._probes(samples)
+        world.put(probe_start=start, probe_neuron=neuron, probe_slot=slot, probes=len(samples))
+        world.make("probe_out", out.shape)
+        world.commit()
+        return Prepared(begin, steps, Probes(out))
+
+    def go(self, state: State, prepared: Prepared, stop: int, epoch: int | None = None) -> int:
+        """Run up to step `stop`, or fewer steps where spikes need more room; return how many."""
+        begin, device = state.step, self.device
+        self._make_room(state, np.zeros(len(self.here), np.int64), stop, prepared.begin)
+        many, one = self._sequence(state)
+        blocks = -(-(stop - begin) // self.block)
+        many(blocks // BLOCKS_IN_A_GRAPH)
+        one(blocks % BLOCKS_IN_A_GRAPH)
+        now = self._wait(state)
+        if now["PRODUCED"] != now["CONSUMED"]:
+            raise RuntimeError(
+                f"{now['PRODUCED']:,} synapses were sorted into buckets before step {now['STEP']}, {now['CONSUMED']:,} "
+                "taken out. The results are wrong; please report this network."
+            )
+        state.step = now["STEP"]
+        if prepared.probes.out.size:
+            rows = slice(begin - prepared.begin, state.step - prepared.begin)
+            prepared.probes.out[rows] = device.get(state.world.arrays["probe_out"])[rows]
+        return state.step - begin
+
+    def _sequence(self, state: State) -> tuple[Callable[[int], None], Callable[[int], None]]:
+        """What starts many blocks of steps, and one: a graph each, kept as long as the record stays where it is."""
+        key = self.device.address(state.world.record)
+        if key not in self._sequences:
+            launches = self._block(state)
+            many = self.device.sequence(launches * BLOCKS_IN_A_GRAPH)
+            self._sequences = {key: (many, self.device.sequence(launches))}
+        return self._sequences[key]
+
+    def _block(self, state: State) -> list[Launch]:
+        """The kernels of one block of steps."""
+        plan, threads, record = self.plan, self.block_threads, state.world.record
+        update = cuda_plan.advance_bytes(plan.width, plan.tiles.pure)
+        launches = []
+        for g, group in enumerate(plan.groups):
+            first, n = int(plan.item[g]), int(plan.item[g + 1] - plan.item[g])
+            if n:
+                shared = cuda_plan.scatter_bytes(int(group["tiles"]) * plan.block, threads)
+                launches.append(Launch("scatter", n, threads, shared, (record, first)))
+            launches.append(Launch("advance", int(group["tiles"]), threads, update, (record, g)))
+        if not plan.tiles.pure:
+            launches.append(Launch("spread", len(self.tiles.n), threads, 0, (record, 0)))
+            launches.append(Launch("advance", len(plan.layout.own), threads, update, (record, -1)))
+        return [*launches, Launch("tick", 1, cuda_plan.WARP, 0, (record,))]
+
+    def _probes(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sampled neurons that live here, ordered by tile: where a tile's begin, neuron in its tile, number."""
+        tile = np.searchsorted(self.tiles.first, samples, side="right") - 1
+        neuron = samples - self.tiles.first[tile]
+        own = (tile >= 0) & self.here[tile] & (neuron < self.tiles.n[tile])
+        order = np.argsort(samples, kind="stable")
+        order = order[own[order]]
+        return np.searchsorted(tile[order], np.arange(len(self.tiles.n) + 1)), neuron[order], order
+
+    # history ---------------------------------------------------------------------------------------------------
+
+    def _make_room(self, state: State, more: np.ndarray, stop: int, begin: int) -> None:
+        """Set the clock, and see that every history has room for one more block, and for `more` (t,) spikes."""
+        self._set_clock(state, stop, begin)
+        tiles = len(self.tiles.n)
+        blocks = -(-tiles // self.block_threads)
+        self._launch(state, "renew", blocks)
+        if not more.any() and not self._wait(state)["MISSING"]:
+            return
+        live = self.device.put(np.zeros(tiles, np.int64))
+        self._launch(state, "measure", blocks, live)
+        held = self.device.get(live)
+        needed = held + more + np.where(self.here, self.tiles.n.astype(np.int64) * self.burst, 0)
+        if (needed <= state.room).all():
+            return
+        room = np.where(needed > state.room, needed + needed // 2, state.room)
+        base = np.cumsum(room) - room
+        self._check_growth(state, int(room.sum()))
+        neuron = self.device.zeros(int(room.sum()), np.uint16)
+        self._launch(state, "move", tiles, neuron, self.device.put(base))
+        self._wait(state)
+        state.room, state.base = room, base
+        state.world.own(neuron=neuron)
+        state.world.put(room=room, base=base)
+        state.world.commit()
+        self._set_clock(state, stop, begin)
+
+    def _check_growth(self, state: State, spikes: int) -> None:
+        free, all_of_it = self.device.memory()
+        if 2 * spikes > free:
+            raise MemoryError(
+                f"the spikes of the last {state.step - self._oldest(state)} steps need {2 * spikes / 2**30:.1f} GiB; "
+                f"'{self.device.name}' has {free / 2**30:.1f} GiB free of {all_of_it / 2**30:.1f}. Use more devices, "
+                "or lower excitation."
+            )
+
+    # spikes from and to other ranks ----------------------------------------------------------------------------
+
+    def outgoing(self, state: State, tiles: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """The spikes of some tiles in steps start..stop-1, as `cpu_spikes.pack` makes them."""
+        device, n, steps = self.device, len(tiles), stop - start
+        numbers, offset = device.put(tiles.astype(np.int32)), device.zeros(n + 1, np.int64)
+        most = int(self.tiles.n[tiles].sum(dtype=np.int64)) * -(-steps // self.block) * self.burst
+        message = device.zeros(n * steps + most, np.uint16)
+        shared = 4 * (self.block_threads + cuda_plan.WARP)
+        self._launch(state, "measure_message", 1, numbers, n, start, stop, message, offset, shared=shared)
+        self._launch(state, "pack", n, numbers, start, stop, message, offset)
+        end = int(device.get(offset)[-1])
+        return device.stage(message[:end]).copy()
+
+    def incoming(self, state: State, tiles: np.ndarray, start: int, stop: int, message: np.ndarray) -> None:
+        """Take in such a message; of tiles that are -1 nothing."""
+        device, n, steps = self.device, len(tiles), stop - start
+        if not n:
+            return
+        counts = message[: n * steps].astype(np.int64).reshape(n, steps).sum(axis=1)
+        offset = n * steps + np.concatenate([[0], np.cumsum(counts)])
+        more = np.zeros(len(self.here), np.int64)
+        np.add.at(more, tiles[tiles >= 0], counts[tiles >= 0])
+        self._make_room(state, more, state.step, state.since)
+        self._launch(
+            state, "unpack", n, device.put(tiles.astype(np.int32)), start, stop,
+            device.put(np.ascontiguousarray(message[: offset[-1]])), device.put(offset),
+        )  # fmt: skip
+        state.heard[tiles[tiles >= 0]] = stop
+        self._wait(state)
+
+    def learn(self, state: State, stop: int) -> None:
+        """All spikes of other ranks before step `stop` were taken in."""
+        state.known = stop
+
+    # what is left behind -----------------------------------------------------------------------------------------
+
+    def totals(self, state: State, start: int, stop: int) -> tuple[int, int, np.ndarray]:
+        told = self.device.zeros(2 + stop - start, np.uint64)
+        self._launch(state, "total", len(self.plan.layout.own), start, stop, told, 0)
+        spikes, digest, *emitted = self.device.get(told).tolist()
+        return spikes, digest, np.array(emitted, np.int64)
+
+    def counts(self, state: State, start: int, stop: int) -> np.ndarray:
+        told = self.device.zeros(2 + stop - start, np.uint64)
+        counts = self.device.zeros((stop - start, self.network.n_populations), np.int32)
+        self._launch(state, "total", len(self.plan.layout.own), start, stop, told, counts)
+        return self.device.get(counts)
+
+    def spikes(
+        self, state: State, start: int, stop: int, stride: int, wanted: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        room, of_population = LISTED, self.device.put(wanted.astype(np.uint8))
+        while True:
+            self._set_clock(state, state.step, state.since)
+            found = self.device.zeros(room, np.uint64)
+            own = len(self.plan.layout.own)
+            self._launch(state, "list", own, start, stop, stride, of_population, found, room)
+            n = self._wait(state)["FOUND"]
+            if n <= room:
+                break
+            room = n
+        keys = np.sort(self.device.get(found[:n]))
+        return start + (keys >> np.uint64(48)).astype(np.int64), (keys & np.uint64(2**48 - 1)).astype(np.int64)
+
+    def counters(self, state: State, start: int, stop: int) -> Counters:
+        tallies = self.device.get(state.world.arrays["tallies"])
+        columns = np.arange(start, stop) & (self.plan.columns - 1)
+        told = tallies[:, columns].astype(np.int64)
+        tallies[:, columns] = 0
+        self.device.write(state.world.arrays["tallies"], tallies)
+        return Counters(*told)
+
+    def failure(self, state: State) -> tuple[int, int, float] | None:
+        failed = self.device.get(state.world.arrays["failed"])
+        bad = np.flatnonzero(failed >= 0)
+        if not len(bad):
+            return None
+        tile = int(bad[np.argmin(failed[bad])])
+        lane, n = int(self.plan.layout.block[tile]) * LANES, int(self.tiles.n[tile])
+        v = self.device.get(state.world.arrays["fields"][0, lane : lane + n])
+        neuron = int(np.argmax(~(np.abs(v) < RUNAWAY)))
+        return int(failed[tile]), int(self.tiles.first[tile]) + neuron, float(v[neuron])
+
+    def neuron_bytes(self, state: State) -> int:
+        """Memory of the device for everything that grows with the neurons."""
+        names = ("fields", "hold", "neuron", "start", "sums", "lane_population", "lanes_population")
+        return sum(state.world.arrays[name].nbytes for name in names if name in state.world.arrays)
+
+    def synapse_bytes(self, state: State) -> int:
+        return 0
+
+    def snapshot(self, state: State) -> Snapshot:
+        n = self.network.n_neurons
+        fields, hold = np.zeros((n, 6), np.float32), np.zeros(n, np.uint16)
+        arrays = state.world.arrays
+        all_fields, all_hold = self.device.get(arrays["fields"]), self.device.get(arrays["hold"])
+        for lanes, gids in self._overlaps(0, n):
+            fields[gids], hold[gids] = all_fields[:, lanes].T, all_hold[lanes]
+        return Snapshot(fields, hold)
+
+    def state_digest(self, state: State) -> int:
+        told = self.device.zeros(1, np.uint64)
+        self._launch(state, "digest_state", len(self.plan.layout.own), told)
+        return int(self.device.get(told)[0])
+
+    # checkpoints -----------------------------------------------------------------------------------------------
+
+    def settled(self, state: State) -> bool:
+        return True
+
+    def _overlaps(self, first: int, stop: int) -> Iterable[tuple[slice, slice]]:
+        """Where gids first..stop-1 live, tile by tile: lanes, and gids counted from `first`."""
+        tiles, block = self.tiles, self.plan.layout.block
+        for t in range(max(np.searchsorted(tiles.first, first, side="right") - 1, 0), len(tiles.n)):
+            begin, end = max(first, int(tiles.first[t])), min(stop, int(tiles.first[t] + tiles.n[t]))
+            if int(tiles.first[t]) >= stop:
+                return
+            if end > begin and self.here[t]:
+                low = int(block[t]) * LANES + begin - int(tiles.first[t])
+                yield slice(low, low + end - begin), slice(begin - first, end - first)
+
+    def _window(self, first: int, stop: int) -> tuple[slice, list[tuple[slice, slice]]]:
+        """The lanes that hold gids first..stop-1, and these among them: few copies, where tiles are many."""
+        parts = list(self._overlaps(first, stop))
+        if not parts:
+            return slice(0, 0), []
+        low = parts[0][0].start
+        inside = [(slice(lanes.start - low, lanes.stop - low), gids) for lanes, gids in parts]
+        return slice(low, parts[-1][0].stop), inside
+
+    def piece(self, state: State, first: int, stop: int) -> Piece:
+        fields, hold = np.zeros((6, stop - first), np.float32), np.zeros(stop - first, np.uint16)
+        window, parts = self._window(first, stop)
+        held = [self.device.get(state.world.arrays["fields"][f, window]) for f in range(6)]
+        left = self.device.get(state.world.arrays["hold"][window])
+        for lanes, gids in parts:
+            for f in range(6):
+                fields[f, gids] = held[f][lanes]
+            hold[gids] = left[lanes]
+        return Piece(first, fields, hold)
+
+    def arrived(self, state: State, start: int, stop: int) -> Counters:
+        columns = np.arange(start, stop) & (self.plan.columns - 1)
+        return Counters(*self.device.get(state.world.arrays["tallies"])[:, columns].astype(np.int64))
+
+    def restore(
+        self, seed: int, step: int, pieces: Iterable[Piece], spike_step: np.ndarray, spike_gid: np.ndarray,
+        arrived: Counters,
+    ) -> State:  # fmt: skip
+        state = self.start(seed)
+        state.step = state.since = state.known = step
+        state.heard[:] = step
+        arrays = state.world.arrays
+        for piece in pieces:
+            window, parts = self._window(piece.first, piece.first + len(piece.hold))
+            if not parts:
+                continue
+            for f in range(6):
+                self._fill(arrays["fields"][f, window], piece.fields[f], parts)
+            self._fill(arrays["hold"][window], piece.hold, parts)
+        self._restore_history(state, spike_step, spike_gid)
+        tallies = np.zeros((3, self.plan.columns), np.uint64)
+        rows = np.stack(arrived)
+        tallies[:, np.arange(step - rows.shape[1], step) & (self.plan.columns - 1)] = rows
+        self.device.write(arrays["tallies"], tallies)
+        self.device.write(arrays["heard"], state.heard)
+        return state
+
+    def _fill(self, to: Any, values: np.ndarray, parts: list[tuple[slice, slice]]) -> None:
+        """Write the values of a piece where its neurons live."""
+        held = self.device.get(to)
+        for lanes, gids in parts:
+            held[lanes] = values[gids]
+        self.device.write(to, held)
+
+    def _restore_history(self, state: State, spike_step: np.ndarray, spike_gid: np.ndarray) -> None:
+        """Fill the history of a state before its step with spikes ordered by step and gid."""
+        step, tiles = state.step, self.tiles
+        begin = max(0, step - self.longest)
+        tile = np.maximum(np.searchsorted(tiles.first, spike_gid, side="right") - 1, 0)
+        needed = spike_gid < tiles.first[tile] + tiles.n[tile]  # the others' are of no use here
+        needed &= spike_gid >= tiles.first[tile]
+        spike_step, spike_gid, tile = spike_step[needed], spike_gid[needed], tile[needed]
+        counts = np.zeros((len(tiles.n), step - begin + 1), np.int64)
+        np.add.at(counts, (tile, spike_step - begin + 1), 1)
+        counts = np.cumsum(counts, axis=1)
+        burst = np.where(self.here, tiles.n.astype(np.int64) * self.burst, 0)
+        room = np.maximum(state.room, counts[:, -1] + burst)
+        base = np.cumsum(room) - room
+        neuron = np.zeros(int(room.sum()), np.uint16)
+        order = np.argsort(tile, kind="stable")  # of each tile, in order of time
+        of = tile[order]
+        place = base[of] + np.arange(len(of)) - np.searchsorted(of, np.arange(len(room)))[of]
+        neuron[place] = spike_gid[order] - tiles.first[of]
+        start = np.zeros((len(room), self.plan.columns), np.uint32)
+        start[:, np.arange(begin, step + 1) & (self.plan.columns - 1)] = counts
+        state.room, state.base = room, base
+        state.world.put(room=room, base=base, neuron=neuron, start=start)
+        state.world.commit()
+
+
+def bytes_by_name(plan: Plan, tables: dict[str, Any]) -> dict[str, int]:
+    """Bytes of the device that `CudaBackend.start` asks for, counted before it does: see docs/cuda.md."""
+    from dtb.engine.backends.cuda_world import TYPES, members, record
+
+    kinds = {name: kind[:-1] for kind, name in members("World") if kind.endswith("*")}
+    size = {name: np.dtype(TYPES.get(kind) or record(kind)).itemsize for name, kind in kinds.items()}
+    found = {name: int(np.prod(shape, dtype=np.int64)) * size[name] for name, shape in cuda_plan.arrays(plan).items()}
+    found |= {name: np.size(table) * size[name] for name, table in tables.items() if name in size}
+    tiles = len(plan.tiles.n)
+    return found | {"room": tiles * size["room"], "base": tiles * size["base"], "noise_key": plan.steps * 16}

@@ -1,0 +1,201 @@
+"""Where the kernels of the cuda backend run: an NVIDIA GPU, by CuPy. The only file that imports it.
+
+`Device` is all that the backend asks of it: arrays, copies, launches. The tests have a second one, which runs the same
+kernels on a processor (tests/cuda/host_device.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from dtb.engine.backends.cuda_world import source
+
+# Law 1: no operation is fused, none is rounded otherwise than on a processor, and subnormal numbers are kept.
+OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
+LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")  # Open MPI, MPICH and Intel, srun
+INSTALL = (
+    "Install it with pip install 'digital-twin-brain[cuda]' (driver 525 or later) or '[cuda13]' (580 or later), or set "
+    'backend = "cpu".'
+)
+
+
+class Launch(NamedTuple):
+    """One kernel: blocks of threads, dynamic shared memory in bytes, and arguments: arrays of the device, and ints."""
+
+    kernel: str
+    blocks: int
+    threads: int
+    shared: int
+    arguments: tuple[Any, ...]
+
+
+class Device(Protocol):
+    """name; options: what kernels were compiled with; shared: bytes of shared memory that a block can have."""
+
+    name: str
+    options: tuple[str, ...]
+    shared: int
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes that are free, and all."""
+
+    def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
+        """An array on the device; it can be sliced, and has nbytes."""
+
+    def put(self, array: np.ndarray) -> Any:
+        """A copy on the device."""
+
+    def write(self, to: Any, values: np.ndarray) -> None:
+        """Fill an array of the device, or a contiguous part of one."""
+
+    def get(self, array: Any) -> np.ndarray:
+        """A copy on this machine, when all that was launched is done."""
+
+    def stage(self, array: Any) -> np.ndarray:
+        """As `get`, through memory that the device copies to at full speed; valid until the next call."""
+
+    def address(self, array: Any) -> int: ...
+
+    def launch(self, launch: Launch) -> None:
+        """Start a kernel after all that were started before."""
+
+    def sequence(self, launches: list[Launch]) -> Callable[[int], None]:
+        """A function that starts these kernels, one after another, a number of times."""
+
+
+def local_rank(environment: Mapping[str, str] = os.environ) -> int:
+    """Number of this process among those of its machine, as the launcher says; 0 without one."""
+    for name in LOCAL_RANKS:
+        if environment.get(name, "").isdigit():
+            return int(environment[name])
+    return 0
+
+
+def available() -> tuple[bool, str]:
+    """Whether there is a GPU that can be used, and what it is or what is missing."""
+    try:
+        return True, CupyDevice(0).name
+    except (ImportError, ConnectionError) as error:
+        return False, str(error)
+
+
+def open_device(rank: int | None = None) -> Device:
+    """The GPU of this process: ranks of one machine take turns."""
+    return CupyDevice(local_rank() if rank is None else rank)
+
+
+class CupyDevice:
+    """See `Device`.
+
+    Parameters
+    ----------
+    number : int
+        Modulo the GPUs that this process sees.
+
+    Raises
+    ------
+    ImportError
+        If CuPy is not installed.
+    ConnectionError
+        If there is no driver, or no GPU.
+    """
+
+    def __init__(self, number: int) -> None:
+        try:
+            import cupy
+        except ImportError as error:
+            raise ImportError(f"backend 'cuda' needs CuPy ({error}). {INSTALL}") from None
+        self._cupy = cupy
+        runtime = cupy.cuda.runtime
+        try:
+            count = runtime.getDeviceCount()
+        except runtime.CUDARuntimeError as error:
+            raise ConnectionError(
+                f"backend 'cuda' finds no NVIDIA driver that works ({error}). nvidia-smi should list a GPU; the driver "
+                'must be as new as the CUDA of CuPy. Or set backend = "cpu".'
+            ) from None
+        if not count:
+            raise ConnectionError(
+                "backend 'cuda' finds no GPU: CUDA_VISIBLE_DEVICES is "
+                f"'{os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}'. Set it to the number of one that nvidia-smi "
+                'lists, or set backend = "cpu".'
+            )
+        self.number = number % count
+        self._device = cupy.cuda.Device(self.number)
+        self._device.use()
+        about = runtime.getDeviceProperties(self.number)
+        self.name = about["name"].decode()
+        self.shared = int(about["sharedMemPerBlockOptin"])
+        self.options = OPTIONS
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._module = cupy.RawModule(code=source(), options=OPTIONS, backend="nvrtc")
+        self._functions: dict[str, Any] = {}
+        self._pinned = np.zeros(0, np.uint8)
+
+    def memory(self) -> tuple[int, int]:
+        return self._cupy.cuda.runtime.memGetInfo()
+
+    def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
+        with self._stream:
+            return self._cupy.zeros(shape, dtype)
+
+    def put(self, array: np.ndarray) -> Any:
+        if array.dtype.names:  # CuPy has no records
+            array = array.view(np.uint8)
+        made = self._cupy.empty(array.shape, array.dtype)
+        self.write(made, array)
+        return made
+
+    def write(self, to: Any, values: np.ndarray) -> None:
+        to.set(np.ascontiguousarray(values, to.dtype).reshape(to.shape), stream=self._stream)
+        self._stream.synchronize()  # what is copied from may change right after
+
+    def get(self, array: Any) -> np.ndarray:
+        found = array.get(stream=self._stream)
+        self._stream.synchronize()
+        return found
+
+    def stage(self, array: Any) -> np.ndarray:
+        if len(self._pinned) < array.nbytes:
+            memory = self._cupy.cuda.alloc_pinned_memory(max(2 * array.nbytes, 1 << 16))
+            self._pinned = np.frombuffer(memory, np.uint8)
+        out = self._pinned[: array.nbytes].view(array.dtype).reshape(array.shape)
+        array.get(stream=self._stream, out=out)
+        self._stream.synchronize()
+        return out
+
+    def address(self, array: Any) -> int:
+        return int(array.data.ptr)
+
+    def launch(self, launch: Launch) -> None:
+        if launch.kernel not in self._functions:
+            self._functions[launch.kernel] = self._module.get_function(launch.kernel)
+        function = self._functions[launch.kernel]
+        if launch.shared > function.max_dynamic_shared_size_bytes:
+            function.max_dynamic_shared_size_bytes = launch.shared
+        arguments = tuple(np.int64(a) if isinstance(a, int | np.integer) else a for a in launch.arguments)
+        with self._stream:
+            function((launch.blocks,), (launch.threads,), arguments, shared_mem=launch.shared)
+
+    def sequence(self, launches: list[Launch]) -> Callable[[int], None]:
+        """The launches as a CUDA graph: the host starts all of them at once, and need not keep up with the device."""
+        for launch in launches:  # what is loaded and set at first use cannot be while a graph is captured
+            function = self._module.get_function(launch.kernel)
+            if launch.shared > function.max_dynamic_shared_size_bytes:
+                function.max_dynamic_shared_size_bytes = launch.shared
+            self._functions[launch.kernel] = function
+        with self._stream:
+            self._stream.begin_capture()
+            for launch in launches:
+                self.launch(launch)
+            graph = self._stream.end_capture()
+
+        def start(times: int) -> None:
+            for _ in range(times):
+                graph.launch(self._stream)
+
+        return start

@@ -1,0 +1,139 @@
+// Delivery, second half, and the update: a block of threads owns a tile, whose sums lie in shared memory.
+//
+// Shared memory: sums (2, width), fired (width / 32), before (width / 32), partial (32,); see cuda_plan.advance_bytes.
+
+// Add a bucket, and what did not fit it, to the sums of a tile.
+DEVICE void take_bucket(const World* w, const Group& group, u32 q, i64 tile, u32 step, i32* sums) {
+    u32 count = w->bucket_count[q], n = (u32)least(count, group.capacity);
+    const u32* bucket = w->bucket + q * group.capacity;
+    for (u32 i = threadIdx.x; i < n; i += blockDim.x) {
+        u32 record = bucket[i];
+        atomicAdd(sums + (record >> 15 & 1) * w->width + (record & 0x7FFF), (i32)(record >> 16));
+    }
+    if (!w->spilled[q]) return;
+    __syncthreads();
+    i64 lane = w->tile_lane[tile] - group.lane;
+    for (u32 kind = 0; kind < 2; kind++) {
+        i32* spill = w->spill + (2 * step + kind) * w->spill_lanes + lane;
+        for (i32 i = (i32)threadIdx.x; i < w->tile_n[tile]; i += (i32)blockDim.x) {
+            sums[kind * w->width + i] += spill[i];
+            spill[i] = 0;
+        }
+    }
+}
+
+// Advance the neuron of a lane; whether it fired.
+DEVICE bool advance_lane(
+    const World* w, const Parameters& c, i64 lane, i32 excitation, i32 inhibition, f32 noise, bool implicit, bool* wild
+) {
+    Neuron x;
+    x.v = w->fields[lane];
+#pragma unroll
+    for (u32 u = 0; u < 4; u++) x.s[u] = w->fields[(1 + u) * w->lanes + lane];
+    x.background = w->fields[5 * w->lanes + lane];
+    const u32 held = w->hold[lane];
+    x.hold = held;
+    bool fired = update(x, c, excitation, inhibition, noise, implicit);
+    w->fields[lane] = x.v;
+#pragma unroll
+    for (u32 u = 0; u < 4; u++) w->fields[(1 + u) * w->lanes + lane] = x.s[u];
+    w->fields[5 * w->lanes + lane] = x.background;
+    if (x.hold != held) w->hold[lane] = (u16)x.hold;
+    *wild = !((x.v < 0 ? -x.v : x.v) < RUNAWAY);
+    return fired;
+}
+
+// Append the neurons that fired, in order, to the history of a tile.
+DEVICE void append(const World* w, i64 tile, i64 step, u32 words, const u32* fired, u32* before, u32* partial) {
+    for (u32 i = threadIdx.x; i < words; i += blockDim.x) before[i] = (u32)__popc(fired[i]);
+    __syncthreads();
+    u32 n = scan(before, words, partial), at = position(w, tile, step);
+    for (u32 i = threadIdx.x; i < words; i += blockDim.x) {
+        u32 out = at + before[i];
+        for (u32 bits = fired[i]; bits; bits &= bits - 1) *slot(w, tile, out++) = (u16)(32 * i + (u32)__ffs(bits) - 1);
+    }
+    if (threadIdx.x == 0) w->start[tile * w->columns + column_of(w, step + 1)] = at + n;
+}
+
+DEVICE void probe(const World* w, i64 tile, i64 step) {
+    i64 row = step - w->clock[BEGIN];
+    for (i32 i = w->probe_start[tile] + (i32)threadIdx.x; i < w->probe_start[tile + 1]; i += (i32)blockDim.x)
+        for (u32 f = 0; f < 6; f++)
+            w->probe_out[(row * w->probes + w->probe_slot[i]) * 6 + f] =
+                w->fields[f * w->lanes + w->tile_lane[tile] + w->probe_neuron[i]];
+}
+
+// A block of threads per tile: those of a group, or all that live here where `number` is -1 and sums are in World.sums.
+KERNEL advance(const World* __restrict__ w, i64 number) {
+    extern __shared__ u64 arena[];
+    const i64 now = steps_now(w);
+    if (now <= 0) return;
+    const bool buckets = number >= 0;
+    Group group = {0, 0, 0, 0};
+    if (buckets) group = w->groups[number];
+    const i64 tile = buckets ? group.tile + (i64)blockIdx.x : w->own[blockIdx.x];
+    const i64 begin = w->clock[STEP], n = w->tile_n[tile], home = w->tile_lane[tile];
+    const u32 words = (u32)((n + 31) / 32), width = (u32)w->width;
+    i32* sums = (i32*)arena;
+    u32* fired = (u32*)(sums + (buckets ? 2 * width : 0));
+    u32* before = fired + width / 32;
+    u32* partial = before + width / 32;
+    const bool mixed = w->mixed, implicit = w->implicit;
+    Parameters c = {};
+    if (!mixed) c = parameters(w, w->tile_population[tile]);
+    i64 taken = 0;
+    for (i64 p = 0; p < now; p++) {
+        const u32 q = (u32)(p * group.tiles + blockIdx.x);
+        if (buckets) {
+            for (u32 i = threadIdx.x; i < 2 * width; i += blockDim.x) sums[i] = 0;
+            __syncthreads();
+            take_bucket(w, group, q, tile, (u32)p, sums);
+            __syncthreads();
+            if (threadIdx.x == 0) {
+                taken += w->bucket_count[q];
+                w->bucket_count[q] = w->spilled[q] = 0;
+            }
+        }
+        const u64* key = w->noise_key + 2 * (begin + p - w->clock[BEGIN]);
+        const u64 key_0 = key[0], key_1 = key[1];
+        if (!mixed) c.stimulus = stimulus_of(w, w->tile_population[tile], begin + p);
+        for (u32 i = threadIdx.x; i < 32 * words; i += blockDim.x) {
+            bool spike = false, wild = false;
+            if (i < n) {
+                const i64 lane = home + i;
+                i32 excitation, inhibition;
+                if (buckets) {
+                    excitation = sums[i];
+                    inhibition = sums[width + i];
+                } else {
+                    excitation = w->sums[lane];
+                    inhibition = w->sums[w->lanes + lane];
+                    if (excitation) w->sums[lane] = 0;
+                    if (inhibition) w->sums[w->lanes + lane] = 0;
+                }
+                if (mixed) {
+                    const i64 of = population_of(w, tile, lane);
+                    c = parameters(w, of);
+                    c.stimulus = stimulus_of(w, of, begin + p);
+                }
+                const f32 noise = noise4(hash64((u64)(w->tile_first[tile] + i) * GOLDEN, key_0, key_1));
+                spike = advance_lane(w, c, lane, excitation, inhibition, noise, implicit, &wild);
+            }
+            if (wild && w->failed[tile] < 0) {  // whoever comes first, it is this step
+                w->failed[tile] = begin + p;
+                w->clock[FAILED] = 1;
+            }
+            const u32 word = __ballot_sync(ALL, spike);
+            if (i % WARP == 0) fired[i / WARP] = word;
+        }
+        __syncthreads();
+        append(w, tile, begin + p, words, fired, before, partial);
+        probe(w, tile, begin + p);
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) {
+        add(w->clock + CONSUMED, taken);
+        u32 live = position(w, tile, begin + now) - position(w, tile, w->clock[OLDEST]);
+        if (live + n * w->burst > w->room[tile]) w->clock[FULL] = 1;
+    }
+}
