@@ -217,6 +217,7 @@ def measure(simulation: Simulation) -> dict:
         "bytes_per_neuron": simulation.bytes_per_neuron,
         "bytes_per_synapse": simulation.bytes_per_synapse,
         "peak_rss_bytes": int(peaks.max()),
+        "device_bytes": simulation.device_bytes,
     }
 
 
@@ -326,7 +327,10 @@ def check_memory(network: Network, config: Config, comm: Communicator) -> None:
     """Refuse what would not fit, before anything is allocated."""
     n = -(-network.n_neurons // comm.size)
     per_neuron = NEURON_BYTES if network.n_neurons >= PURE_FROM * network.n_populations else SMALL_NEURON_BYTES
+    if config.Simulation.backend == "cuda":  # its neurons are on the device, which says itself what it can hold
+        per_neuron = 0
     dt, storage = config.Simulation.dt, choose_storage(network, config.Simulation.dt, config.Simulation.synapses)
+    storage = "procedural" if config.Simulation.backend == "cuda" else storage
     stored = stored_bytes(network, dt) / comm.size if storage == "stored" else 0.0
     need, free = BASE_BYTES + n * per_neuron + stored, available_bytes() / comm.local_ranks
     if need <= free:
@@ -439,7 +443,7 @@ def summarise(
             "ranks": simulation.comm.size,
             "threads": simulation.threads,
             "backend": config.Simulation.backend,
-            "device": processor(),
+            "device": simulation.device or processor(),
             "synapse_storage": simulation.synapse_storage,
             "dt_ms": simulation.dt,
             "biological_s": biological,
@@ -460,7 +464,6 @@ def summarise(
             "spike_digest": simulation.spike_digest,
             **measured,
             "peak_rss_bytes": max(measured["peak_rss_bytes"], peak_rss_bytes()),
-            "device_bytes": None,
             "scans": bold[0],
             "fc_scans": bold[1],
             "fc_correlation": bold[2],

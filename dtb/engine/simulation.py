@@ -153,6 +153,18 @@ class Simulation:
         return self._backend.synapse_storage
 
     @property
+    def device(self) -> str | None:
+        """Name of the accelerator of this process; None without one."""
+        device = getattr(self._backend, "device", None)
+        return device and device.name
+
+    @property
+    def device_bytes(self) -> int | None:
+        """Memory of all accelerators that was asked for; None without one."""
+        mine = getattr(self._backend, "device_bytes", None)
+        return None if mine is None else self._sum(mine)
+
+    @property
     def bytes_per_neuron(self) -> float:
         """Memory of state, spike history and buffers, synapses apart."""
         return self._sum(self._backend.neuron_bytes(self._state)) / self.network.n_neurons

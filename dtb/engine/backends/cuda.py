@@ -70,19 +70,16 @@ class CudaBackend:
 
     def __init__(
         self, network: Network, constants: Constants, dt: float, implicit: bool, tiles: Tiles, device: Device,
-        lesions: tuple[np.ndarray, ...] | None = None, here: np.ndarray | None = None, block_threads: int = THREADS,
+        lesions: tuple[np.ndarray, ...] | None = None, here: np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        """tiles: those whose spikes are needed, of which only those that are `here` (t,) bool have neurons here.
-
-        block_threads: of a block; changes nothing but speed.
-        """
+        """tiles: those whose spikes are needed, of which only those that are `here` (t,) bool have neurons here."""
         if tiles.n.max() > cuda_plan.LARGEST_TILE:
             raise ValueError(
                 f"a tile has {tiles.n.max():,} neurons; the shared memory of a GPU holds {cuda_plan.LARGEST_TILE:,}. "
                 f"Lower tile_size to {DEVICE_TILE:,}."
             )
         self.network, self.constants, self.implicit, self.tiles = network, constants, implicit, tiles
-        self.device, self.block_threads = device, block_threads
+        self.device, self.block_threads = device, THREADS
         self.here = np.ones(len(tiles.n), bool) if here is None else here
         self.plan = cuda_plan.compile_plan(network, tiles, constants, dt, self.here, lesions)
         self.block, self.burst, self.longest = self.plan.block, self.plan.burst, self.plan.longest
@@ -253,8 +250,8 @@ class CudaBackend:
                 launches.append(Launch("scatter", n, threads, shared, (record, first)))
             launches.append(Launch("advance", int(group["tiles"]), threads, update, (record, g)))
         if not plan.tiles.pure:
-            launches.append(Launch("spread", len(self.tiles.n), threads, 0, (record, 0)))
-            launches.append(Launch("advance", len(plan.layout.own), threads, update, (record, -1)))
+            launches.append(Launch("spread", len(self.tiles.n), threads, 0, (record,)))
+            launches.append(Launch("advance_mixed", len(plan.layout.own), threads, update, (record,)))
         return [*launches, Launch("tick", 1, cuda_plan.WARP, 0, (record,))]
 
     def _probes(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

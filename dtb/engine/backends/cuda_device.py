@@ -79,7 +79,7 @@ def available() -> tuple[bool, str]:
     """Whether there is a GPU that can be used, and what it is or what is missing."""
     try:
         return True, CupyDevice(0).name
-    except (ImportError, ConnectionError) as error:
+    except ConnectionError as error:
         return False, str(error)
 
 
@@ -98,17 +98,15 @@ class CupyDevice:
 
     Raises
     ------
-    ImportError
-        If CuPy is not installed.
     ConnectionError
-        If there is no driver, or no GPU.
+        If there is no CuPy, no driver, or no GPU.
     """
 
     def __init__(self, number: int) -> None:
         try:
             import cupy
         except ImportError as error:
-            raise ImportError(f"backend 'cuda' needs CuPy ({error}). {INSTALL}") from None
+            raise ConnectionError(f"backend 'cuda' needs CuPy ({error}). {INSTALL}") from None
         self._cupy = cupy
         runtime = cupy.cuda.runtime
         try:

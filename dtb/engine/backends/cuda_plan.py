@@ -138,7 +138,7 @@ def _scattered(plan: Plan, dt: float, lesions) -> Plan:
     network, tiles, home = plan.network, plan.tiles, plan.layout
     region = network.population_region[tiles.population]
     neurons = max(int(tiles.n.max()), SPILL_BYTES // (8 * plan.block))
-    cuts = cut_groups(tiles.n, region, home.own, MAX_BUCKETS // plan.block, neurons)
+    cuts = cut_groups(tiles.n, region, home.own, max(1, MAX_BUCKETS // plan.block), neurons)
     dense = cpu_tables.dense(network, tiles, home, dt, cuts, 0, 1, lesions)
     group_of = np.repeat(np.arange(len(cuts)), np.diff(dense.entry))
     groups = np.zeros(len(cuts), record("Group"))
@@ -294,5 +294,5 @@ def scatter_bytes(buckets: int, threads: int = THREADS) -> int:
 
 
 def advance_bytes(width: int, pure: bool) -> int:
-    """Shared memory of `advance`: sums, who fired, and workspace."""
-    return (8 * width if pure else 0) + 8 * (width // WARP) + 4 * WARP
+    """Shared memory of `advance`: parameters, sums, who fired, and workspace."""
+    return (4 * len(PARAMETERS) + 8 * width if pure else 0) + 8 * (width // WARP) + 4 * WARP

@@ -1,6 +1,7 @@
 // Delivery, second half, and the update: a block of threads owns a tile, whose sums lie in shared memory.
 //
-// Shared memory: sums (2, width), fired (width / 32), before (width / 32), partial (32,); see cuda_plan.advance_bytes.
+// Shared memory: parameters, sums (2, width), fired (width / 32), before (width / 32), partial (32,); see
+// cuda_plan.advance_bytes. Parameters lie there because 24 registers more would halve the threads that an SM holds.
 
 // Add a bucket, and what did not fit it, to the sums of a tile.
 DEVICE void take_bucket(const World* w, const Group& group, u32 q, i64 tile, u32 step, i32* sums) {
@@ -63,69 +64,72 @@ DEVICE void probe(const World* w, i64 tile, i64 step) {
                 w->fields[f * w->lanes + w->tile_lane[tile] + w->probe_neuron[i]];
 }
 
-// A block of threads per tile: those of a group, or all that live here where `number` is -1 and sums are in World.sums.
-KERNEL advance(const World* __restrict__ w, i64 number) {
+// The noise and the stimulus of a step.
+struct Now {
+    i64 step;
+    u64 key_0, key_1;
+};
+
+DEVICE Now step_of(const World* w, i64 step) {
+    const u64* key = w->noise_key + 2 * (step - w->clock[BEGIN]);
+    Now now = {step, key[0], key[1]};
+    return now;
+}
+
+// Advance a neuron of a tile and note whether it fired; all lanes of a warp come here.
+DEVICE void advance_neuron(
+    const World* w, const Parameters& c, i64 tile, u32 neuron, bool exists, const Now& now, i32 excitation,
+    i32 inhibition, u32* fired
+) {
+    bool spike = false, wild = false;
+    if (exists) {
+        const f32 noise = noise4(hash64((u64)(w->tile_first[tile] + neuron) * GOLDEN, now.key_0, now.key_1));
+        spike = advance_lane(w, c, w->tile_lane[tile] + neuron, excitation, inhibition, noise, w->implicit, &wild);
+    }
+    if (wild && w->failed[tile] < 0) {  // whoever comes first, it is this step
+        w->failed[tile] = now.step;
+        w->clock[FAILED] = 1;
+    }
+    const u32 word = __ballot_sync(ALL, spike);
+    if (neuron % WARP == 0) fired[neuron / WARP] = word;
+}
+
+// After the last step of a block: whether the history has room for another.
+DEVICE void look_ahead(const World* w, i64 tile, i64 step) {
+    u32 live = position(w, tile, step) - position(w, tile, w->clock[OLDEST]);
+    if (live + w->tile_n[tile] * w->burst > w->room[tile]) w->clock[FULL] = 1;
+}
+
+// Large populations: a block of threads per tile of a group.
+KERNEL(2) advance(const World* __restrict__ w, i64 number) {
     extern __shared__ u64 arena[];
-    const i64 now = steps_now(w);
-    if (now <= 0) return;
-    const bool buckets = number >= 0;
-    Group group = {0, 0, 0, 0};
-    if (buckets) group = w->groups[number];
-    const i64 tile = buckets ? group.tile + (i64)blockIdx.x : w->own[blockIdx.x];
-    const i64 begin = w->clock[STEP], n = w->tile_n[tile], home = w->tile_lane[tile];
-    const u32 words = (u32)((n + 31) / 32), width = (u32)w->width;
-    i32* sums = (i32*)arena;
-    u32* fired = (u32*)(sums + (buckets ? 2 * width : 0));
+    const i64 steps = steps_now(w);
+    if (steps <= 0) return;
+    const Group group = w->groups[number];
+    const i64 tile = group.tile + (i64)blockIdx.x, begin = w->clock[STEP];
+    const u32 n = (u32)w->tile_n[tile], words = (n + 31) / 32, width = (u32)w->width;
+    Parameters& c = *(Parameters*)arena;
+    i32* sums = (i32*)(arena + sizeof(Parameters) / sizeof *arena);
+    u32* fired = (u32*)(sums + 2 * width);
     u32* before = fired + width / 32;
     u32* partial = before + width / 32;
-    const bool mixed = w->mixed, implicit = w->implicit;
-    Parameters c = {};
-    if (!mixed) c = parameters(w, w->tile_population[tile]);
+    if (threadIdx.x == 0) c = parameters(w, w->tile_population[tile]);
     i64 taken = 0;
-    for (i64 p = 0; p < now; p++) {
+    for (i64 p = 0; p < steps; p++) {
         const u32 q = (u32)(p * group.tiles + blockIdx.x);
-        if (buckets) {
-            for (u32 i = threadIdx.x; i < 2 * width; i += blockDim.x) sums[i] = 0;
-            __syncthreads();
-            take_bucket(w, group, q, tile, (u32)p, sums);
-            __syncthreads();
-            if (threadIdx.x == 0) {
-                taken += w->bucket_count[q];
-                w->bucket_count[q] = w->spilled[q] = 0;
-            }
+        for (u32 i = threadIdx.x; i < 2 * width; i += blockDim.x) sums[i] = 0;
+        __syncthreads();
+        take_bucket(w, group, q, tile, (u32)p, sums);
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            taken += w->bucket_count[q];
+            w->bucket_count[q] = w->spilled[q] = 0;
+            c.stimulus = stimulus_of(w, w->tile_population[tile], begin + p);
         }
-        const u64* key = w->noise_key + 2 * (begin + p - w->clock[BEGIN]);
-        const u64 key_0 = key[0], key_1 = key[1];
-        if (!mixed) c.stimulus = stimulus_of(w, w->tile_population[tile], begin + p);
-        for (u32 i = threadIdx.x; i < 32 * words; i += blockDim.x) {
-            bool spike = false, wild = false;
-            if (i < n) {
-                const i64 lane = home + i;
-                i32 excitation, inhibition;
-                if (buckets) {
-                    excitation = sums[i];
-                    inhibition = sums[width + i];
-                } else {
-                    excitation = w->sums[lane];
-                    inhibition = w->sums[w->lanes + lane];
-                    if (excitation) w->sums[lane] = 0;
-                    if (inhibition) w->sums[w->lanes + lane] = 0;
-                }
-                if (mixed) {
-                    const i64 of = population_of(w, tile, lane);
-                    c = parameters(w, of);
-                    c.stimulus = stimulus_of(w, of, begin + p);
-                }
-                const f32 noise = noise4(hash64((u64)(w->tile_first[tile] + i) * GOLDEN, key_0, key_1));
-                spike = advance_lane(w, c, lane, excitation, inhibition, noise, implicit, &wild);
-            }
-            if (wild && w->failed[tile] < 0) {  // whoever comes first, it is this step
-                w->failed[tile] = begin + p;
-                w->clock[FAILED] = 1;
-            }
-            const u32 word = __ballot_sync(ALL, spike);
-            if (i % WARP == 0) fired[i / WARP] = word;
-        }
+        const Now now = step_of(w, begin + p);
+        __syncthreads();
+        for (u32 i = threadIdx.x; i < 32 * words; i += blockDim.x)
+            advance_neuron(w, c, tile, i, i < n, now, sums[i], sums[width + i], fired);
         __syncthreads();
         append(w, tile, begin + p, words, fired, before, partial);
         probe(w, tile, begin + p);
@@ -133,7 +137,37 @@ KERNEL advance(const World* __restrict__ w, i64 number) {
     }
     if (threadIdx.x == 0) {
         add(w->clock + CONSUMED, taken);
-        u32 live = position(w, tile, begin + now) - position(w, tile, w->clock[OLDEST]);
-        if (live + n * w->burst > w->room[tile]) w->clock[FULL] = 1;
+        look_ahead(w, tile, begin + steps);
     }
+}
+
+// Small populations: a block of threads per tile that lives here; sums are in World.sums.
+KERNEL(2) advance_mixed(const World* __restrict__ w) {
+    extern __shared__ u64 arena[];
+    if (steps_now(w) <= 0) return;
+    const i64 tile = w->own[blockIdx.x], t = w->clock[STEP], home = w->tile_lane[tile];
+    const u32 n = (u32)w->tile_n[tile], words = (n + 31) / 32;
+    u32* fired = (u32*)arena;
+    u32* before = fired + w->width / 32;
+    u32* partial = before + w->width / 32;
+    const Now now = step_of(w, t);
+    for (u32 i = threadIdx.x; i < 32 * words; i += blockDim.x) {
+        Parameters c = {};
+        i32 excitation = 0, inhibition = 0;
+        if (i < n) {
+            const i64 lane = home + i, p = population_of(w, tile, lane);
+            excitation = w->sums[lane];
+            inhibition = w->sums[w->lanes + lane];
+            if (excitation) w->sums[lane] = 0;
+            if (inhibition) w->sums[w->lanes + lane] = 0;
+            c = parameters_mixed(w, p);
+            c.stimulus = stimulus_of(w, p, t);
+        }
+        advance_neuron(w, c, tile, i, i < n, now, excitation, inhibition, fired);
+    }
+    __syncthreads();
+    append(w, tile, t, words, fired, before, partial);
+    probe(w, tile, t);
+    __syncthreads();
+    if (threadIdx.x == 0) look_ahead(w, tile, t + 1);
 }

@@ -2,7 +2,7 @@
 // then their neurons, all uint16.
 
 // offset (n + 1,): where the neurons of each tile begin in the message.  One block of threads.
-KERNEL measure_message(const World* __restrict__ w, i32* tiles, i64 n, i64 start, i64 stop, u16* message, i64* offset) {
+KERNEL(1) measure_message(const World* __restrict__ w, i32* tiles, i64 n, i64 start, i64 stop, u16* message, i64* offset) {
     extern __shared__ u64 arena[];
     u32* spikes = (u32*)arena;
     u32* partial = spikes + blockDim.x;
@@ -26,14 +26,14 @@ KERNEL measure_message(const World* __restrict__ w, i32* tiles, i64 n, i64 start
 }
 
 // A block of threads per tile.
-KERNEL pack(const World* __restrict__ w, i32* tiles, i64 start, i64 stop, u16* message, i64* offset) {
+KERNEL(1) pack(const World* __restrict__ w, i32* tiles, i64 start, i64 stop, u16* message, i64* offset) {
     const i64 tile = tiles[blockIdx.x];
     const u32 first = position(w, tile, start), n = position(w, tile, stop) - first;
     for (u32 s = threadIdx.x; s < n; s += blockDim.x) message[offset[blockIdx.x] + s] = *slot(w, tile, first + s);
 }
 
 // tiles -1: not wanted here.  offset as above.  A block of threads per tile.
-KERNEL unpack(const World* __restrict__ w, i32* tiles, i64 start, i64 stop, u16* message, i64* offset) {
+KERNEL(1) unpack(const World* __restrict__ w, i32* tiles, i64 start, i64 stop, u16* message, i64* offset) {
     const i64 tile = tiles[blockIdx.x], steps = stop - start;
     if (tile < 0) return;
     const u32 first = position(w, tile, start);

@@ -12,7 +12,7 @@ DEVICE u16* slot(const World* w, i64 tile, u32 at) {
 
 // Before a call: bring each tile's positions back below its room, and see that every ring has room for one more block.
 // One thread per tile.
-KERNEL renew(const World* __restrict__ w) {
+KERNEL(1) renew(const World* __restrict__ w) {
     i64 tile = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (tile >= w->tiles) return;
     bool here = lives_here(w, tile);
@@ -29,7 +29,7 @@ KERNEL renew(const World* __restrict__ w) {
 }
 
 // Spikes of each tile that are kept.  live (tiles,)
-KERNEL measure(const World* __restrict__ w, i64* live) {
+KERNEL(1) measure(const World* __restrict__ w, i64* live) {
     i64 tile = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (tile >= w->tiles) return;
     i64 oldest = w->clock[OLDEST], end = lives_here(w, tile) ? w->clock[STEP] : w->heard[tile];
@@ -37,7 +37,7 @@ KERNEL measure(const World* __restrict__ w, i64* live) {
 }
 
 // Copy every ring into a larger one, its oldest spike first.  neuron, base: of the new rings. A block per tile.
-KERNEL move(const World* __restrict__ w, u16* neuron, i64* base) {
+KERNEL(1) move(const World* __restrict__ w, u16* neuron, i64* base) {
     i64 tile = blockIdx.x;
     i64 oldest = w->clock[OLDEST], end = lives_here(w, tile) ? w->clock[STEP] : w->heard[tile];
     if (end < oldest) oldest = end;
@@ -49,7 +49,7 @@ KERNEL move(const World* __restrict__ w, u16* neuron, i64* base) {
 }
 
 // After all groups of a block of steps: on to the next.
-KERNEL tick(const World* __restrict__ w) {
+KERNEL(1) tick(const World* __restrict__ w) {
     if (blockIdx.x || threadIdx.x) return;
     i64 now = steps_now(w);
     w->clock[STEP] += now;

@@ -44,12 +44,13 @@ DEVICE i64 population_of(const World* w, i64 tile, i64 lane) {
     return w->lanes_population[lane / 16] + w->lane_population[lane];
 }
 
-// The parameters of a neuron of population p; the stimulus apart.
-DEVICE Parameters parameters(const World* w, i64 p) {
-    const Parameters* rows = (const Parameters*)w->table;
-    if (!w->mixed) return rows[p];
+// The parameters of a neuron of population p, the stimulus apart: a row for each population.
+DEVICE Parameters parameters(const World* w, i64 p) { return ((const Parameters*)w->table)[p]; }
+
+// Where tiles hold many populations there is a row for each class, and what control turns is apart.
+DEVICE Parameters parameters_mixed(const World* w, i64 p) {
     i32 k = w->population_class[p];
-    Parameters c = rows[k];
+    Parameters c = ((const Parameters*)w->table)[k];
 #pragma unroll
     for (u32 u = 0; u < 4; u++) c.g[u] = c.g[u] * w->gain[4 * p + u];
     c.drift = w->bg_mean[k] * w->mean[p];

@@ -15,7 +15,7 @@ DEVICE u64 out_degree(const World* w, i64 gid, u64 degree) {
 
 // told (2 + steps,): spikes, their digest, synapses emitted by step, added up.  counts (steps, populations) int32, or
 // nothing.
-KERNEL total(const World* __restrict__ w, i64 start, i64 stop, u64* told, i32* counts) {
+KERNEL(1) total(const World* __restrict__ w, i64 start, i64 stop, u64* told, i32* counts) {
     const i64 tile = w->own[blockIdx.x];
     u64 spikes = 0, digest = 0;
     for (i64 t = start + threadIdx.x / WARP; t < stop; t += blockDim.x / WARP) {
@@ -43,7 +43,7 @@ KERNEL total(const World* __restrict__ w, i64 start, i64 stop, u64* told, i32* c
 
 // Spikes of wanted (populations,) populations and of gids that `stride` divides: (step - start) << 48 | gid, in any
 // order, of which `room` are kept and all are counted.
-KERNEL list(const World* __restrict__ w, i64 start, i64 stop, i64 stride, u8* wanted, u64* found, i64 room) {
+KERNEL(1) list(const World* __restrict__ w, i64 start, i64 stop, i64 stride, u8* wanted, u64* found, i64 room) {
     const i64 tile = w->own[blockIdx.x];
     for (i64 t = start + threadIdx.x / WARP; t < stop; t += blockDim.x / WARP) {
         u32 begin = position(w, tile, t), end = position(w, tile, t + 1);
@@ -57,7 +57,7 @@ KERNEL list(const World* __restrict__ w, i64 start, i64 stop, i64 stride, u8* wa
 }
 
 // state.state_digest of the neurons that live here.
-KERNEL digest_state(const World* __restrict__ w, u64* told) {
+KERNEL(1) digest_state(const World* __restrict__ w, u64* told) {
     const i64 tile = w->own[blockIdx.x];
     u64 digest = 0;
     for (i64 i = threadIdx.x; i < w->tile_n[tile]; i += blockDim.x)
@@ -71,7 +71,7 @@ KERNEL digest_state(const World* __restrict__ w, u64* told) {
 }
 
 // state.initial.  reset, threshold (classes,), mean, per_unit (populations,), keys (2, 2).
-KERNEL initial(const World* __restrict__ w, f32* reset, f32* threshold, f32* mean, f32* per_unit, u64* keys) {
+KERNEL(1) initial(const World* __restrict__ w, f32* reset, f32* threshold, f32* mean, f32* per_unit, u64* keys) {
     const i64 tile = w->own[blockIdx.x];
     for (i64 i = threadIdx.x; i < w->tile_n[tile]; i += blockDim.x) {
         i64 lane = w->tile_lane[tile] + i, p = population_of(w, tile, lane);

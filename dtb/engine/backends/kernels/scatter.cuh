@@ -163,7 +163,7 @@ DEVICE void stage(const World* w, i32 pool, u32 from, u32 n, i64 emitted, i64 no
 }
 
 // A block of threads per item, from number `first` on.
-KERNEL scatter(const World* __restrict__ w, i64 first) {
+KERNEL(2) scatter(const World* __restrict__ w, i64 first) {
     extern __shared__ u64 arena[];
     const i64 now = steps_now(w);
     if (now <= 0) return;

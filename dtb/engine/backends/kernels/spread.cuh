@@ -92,7 +92,7 @@ DEVICE void draw_spike(const World* w, const Source& from, i64 of_class, i64 age
 }
 
 // A block of threads per tile, a warp per spike.
-KERNEL spread(const World* __restrict__ w, i64 unused) {
+KERNEL(2) spread(const World* __restrict__ w) {
     const i64 t = w->clock[STEP], tile = blockIdx.x;
     if (steps_now(w) <= 0) return;
     const i64 youngest = lives_here(w, tile) ? 1 : t - w->clock[KNOWN] + 1;

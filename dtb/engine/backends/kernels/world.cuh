@@ -10,7 +10,9 @@ typedef unsigned long long u64;
 typedef float f32;
 typedef double f64;
 
-#define KERNEL extern "C" __global__ void
+// A kernel, for blocks of at most so many threads, of which an SM should have room for so many at once: what a kernel
+// may not exceed is 65,536 registers for all of them.
+#define KERNEL(blocks) extern "C" __global__ void __launch_bounds__(512, blocks)
 #define DEVICE static __device__ __forceinline__
 
 // What changes from launch to launch.

@@ -1,0 +1,240 @@
+"""The kernels of the cuda backend, run on this processor, give the bits of the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dtb
+from dtb.engine.backends import cuda, cuda_plan
+from dtb.engine.recording import Recording
+from dtb.engine.simulation import Simulation
+from dtb.network.lesion import lesion_tracts
+from dtb.network.network import Network
+from tests.contracts.test_backends import BackendContract, run
+from tests.cuda.host_device import HostDevice
+from tests.laws.test_law1_checkpoints import told
+from tests.networks import delay_line, regional, tiny_populations
+
+CUDA = {"backend": "cuda"}
+
+
+@pytest.fixture(autouse=True)
+def few_threads(host: HostDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 64 threads: a fiber each. Nothing depends on their number."""
+    monkeypatch.setattr(cuda, "THREADS", 64)
+
+
+class TestCuda(BackendContract):
+    settings = CUDA
+
+
+class TestCudaInSmallTiles(BackendContract):
+    settings = CUDA | {"tile_size": 48}
+
+
+class TestCudaInManyGroups(BackendContract):
+    """Groups of four tiles, or fewer: populations are cut between groups."""
+
+    settings = CUDA | {"tile_size": 32}
+
+    @pytest.fixture(autouse=True)
+    def small_groups(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cuda_plan, "MAX_BUCKETS", 8)
+
+    def test_this_network_has_many_groups(self) -> None:
+        assert len(Simulation(regional(), **self.settings)._backend.plan.groups) > 5
+
+
+class TestCudaWithBucketsThatOverflow(BackendContract):
+    """Buckets of 64 synapses: more arrive in a step."""
+
+    settings = CUDA
+
+    @pytest.fixture(autouse=True)
+    def small_buckets(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cuda_plan, "MARGIN", 0.0)
+
+    def test_these_buckets_overflow(self, host: HostDevice) -> None:
+        simulation = Simulation(regional(), seed=7, **CUDA)
+        counts = []
+        for _ in range(30):
+            simulation.run(1.0)
+            counts.append(simulation.synaptic_events)
+        assert max(np.diff(counts)) > 64 * len(simulation._backend.tiles.n)
+
+
+@pytest.mark.parametrize("threads", [32, 96, 512])
+def test_the_number_of_threads_changes_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = regional(n_regions=2)
+    first = run(network, steps=30, **CUDA)
+    monkeypatch.setattr(cuda, "THREADS", threads)
+    other = run(network, steps=30, **CUDA)
+    assert first.spikes > 50
+    assert told(other) == told(first)
+
+
+@pytest.mark.parametrize("microcircuit", ["ei", "column"])
+@pytest.mark.parametrize("dt", [1.0, 0.1])
+def test_the_brain_fires_the_spikes_of_the_cpu(microcircuit: str, dt: float) -> None:
+    """Whole: all regions and tracts of the embedded brain, rates, membranes and rasters recorded."""
+    network = dtb.build_network(dtb.default_brain(), n_neurons=20_000, in_degree=40, microcircuit=microcircuit)
+    ours, theirs = (Simulation(network, seed=5, dt=dt, **way) for way in (CUDA, {"synapses": "procedural"}))
+    recordings = [Recording(rates="population", spikes=["*.E"], membrane=[network.regions[-1]], raster=500) for _ in "12"]
+    for simulation, recording in zip((ours, theirs), recordings, strict=True):
+        simulation.run(60 * dt if dt < 1 else 40.0, recording)
+    assert theirs.spikes > 50
+    assert told(ours) == told(theirs)
+    for name in ("population_rate", "spike_time", "spike_gid", "V", "I_background", "raster_gid"):
+        assert np.array_equal(recordings[0][name], recordings[1][name]), name
+
+
+def test_every_delay_arrives_at_exactly_its_step() -> None:
+    for n in (1, 40):
+        network = delay_line(60, step=0.5, n=n)
+        kick = np.zeros((70, network.n_populations))
+        kick[4, 0] = 1e5  # pA: above threshold within a step, from anywhere
+        ours, theirs = (Simulation(network, dt=0.5, **way) for way in (CUDA, {"backend": "reference"}))
+        for simulation in (ours, theirs):
+            simulation.control.mean[:] = simulation.control.sd[:] = 0.0
+            simulation.run(35.0, stimulus=kick)
+        assert ours.synaptic_events > 20
+        assert told(ours) == told(theirs)
+
+
+WAYS = [CUDA, CUDA | {"tile_size": 48}, {"synapses": "procedural", "threads": 1}, {"backend": "reference"}]
+
+
+@pytest.mark.parametrize(("make", "dt"), [(regional, 1.0), (regional, 0.3), (tiny_populations, 1.0)])
+def test_checkpoints_go_on_from_cpu_to_gpu_and_back(make, dt: float, tmp_path: Path) -> None:
+    network = make(delay_classes=(1.0, 1.5, 2.1))
+    cut = lesion_tracts(network, {(f"R{r}", "R0"): 0.5 for r in range(1, len(network.regions))})
+    whole = Simulation(network, seed=5, dt=dt, lesions=cut, **WAYS[-1])
+    whole.run(60 * dt)
+    assert whole.spikes > 50 and whole.synaptic_events > 0 and whole.lesioned > 0
+    for number, (before, after) in enumerate(((0, 2), (2, 0), (1, 0), (0, 3), (3, 1))):
+        first, second = (Simulation(network, seed=5, dt=dt, lesions=cut, **WAYS[way]) for way in (before, after))
+        first.run((15 + 5 * number) * dt)
+        second.restore(first.save(tmp_path))
+        second.run((45 - 5 * number) * dt)
+        assert told(second) == told(whole), (WAYS[before], WAYS[after])
+
+
+def test_a_run_in_pieces_is_the_run() -> None:
+    network = regional()
+    whole, parts = (Simulation(network, seed=5, dt=0.5, **CUDA) for _ in "12")
+    whole.run(40.0)
+    for steps in (1, 7, 30, 3, 39):
+        parts.run(steps * 0.5)
+    assert whole.spikes > 50
+    assert told(parts) == told(whole)
+
+
+@pytest.mark.parametrize("make", [regional, tiny_populations])
+def test_a_history_that_is_full_grows(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for half a spike of each neuron, beside those of one block: it runs out twice in this run."""
+    network = make()
+    theirs = run(network, steps=120, synapses="procedural", threads=1)
+    monkeypatch.setattr(cuda_plan, "ROOM", 0.1)
+    simulation = Simulation(network, **CUDA)
+    before = simulation._state.room.copy()
+    ours = run(network, steps=120, **CUDA)
+    assert (ours._state.room > before).any()
+    assert told(ours) == told(theirs)
+
+
+def test_a_ring_goes_round() -> None:
+    """More spikes than a history has room for, over the run; positions come back to its beginning."""
+    network = regional(n_regions=2, n=120)
+    stimulus = np.full(network.n_populations, 200.0)
+    ours, theirs = (Simulation(network, seed=5, **way) for way in (CUDA, {"synapses": "procedural", "threads": 1}))
+    for simulation in (ours, theirs):
+        for _ in range(6):
+            simulation.run(150.0, stimulus=stimulus)
+    assert ours.spikes > 2 * ours._state.room.sum()
+    assert told(ours) == told(theirs)
+
+
+def test_a_membrane_that_is_not_a_number_is_named() -> None:
+    network = regional()
+    simulation = Simulation(network, **CUDA)
+    simulation.run(5.0)
+    stimulus = np.zeros(network.n_populations, np.float32)
+    stimulus[2] = np.float32(-3e38)
+    with pytest.raises(FloatingPointError, match=r"'R1\.E' is .* mV at step 5 "):
+        simulation.run(5.0, stimulus=stimulus)
+
+
+@pytest.mark.parametrize("make", [regional, tiny_populations])
+def test_a_lost_synapse_stops_the_run(make) -> None:
+    simulation = Simulation(make(), **CUDA)
+    simulation.run(20.0)
+    column = (simulation.step - 1) & (simulation._backend.plan.columns - 1)
+    simulation._state.world.arrays["tallies"][0, column] -= np.uint64(1)
+    with pytest.raises(RuntimeError, match=f"emitted in step {simulation.step - 1}"):
+        simulation.run(60.0)
+
+
+def test_a_synapse_lost_between_two_kernels_stops_the_run() -> None:
+    simulation = Simulation(regional(), **CUDA)
+    simulation.run(20.0)
+    simulation._state.world.arrays["bucket_count"][0] = 1  # one that nobody drew
+    with pytest.raises(RuntimeError, match="sorted into buckets before step"):
+        simulation.run(10.0)
+
+
+def test_a_network_that_does_not_fit_says_how_much_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = HostDevice(capacity=1 << 29)
+    monkeypatch.setattr("dtb.engine.backends.cuda_device.open_device", lambda rank=None: small)
+    network = dtb.build_network(dtb.default_brain(), n_neurons=20_000_000)
+    with pytest.raises(MemoryError, match=r"need 0\.\d GiB here; .* has 0\.5 GiB free of 0\.5\. \d such devices"):
+        Simulation(network, **CUDA)
+
+
+def test_what_is_counted_is_what_is_allocated(host: HostDevice) -> None:
+    for make in (regional, tiny_populations):
+        host.used = 0
+        simulation = Simulation(make(), **CUDA)
+        world = simulation._state.world
+        held = sum(array.nbytes for array in world.arrays.values())
+        assert held == simulation._backend.device_bytes
+        assert 0 <= host.used - held - world.record.nbytes < 0.01 * held + 10_000  # tables of the initial state
+
+
+def test_stored_synapses_are_refused() -> None:
+    with pytest.raises(ValueError, match="backend 'cuda' computes synapses and stores none"):
+        Simulation(regional(), synapses="stored", **CUDA)
+
+
+def test_tiles_too_large_for_shared_memory_are_refused() -> None:
+    from dtb.engine.partition import Partition
+
+    network: Network = regional(n_regions=1, n=60_000, in_degree=1.0)
+    with pytest.raises(ValueError, match=r"a tile has .* neurons; the shared memory of a GPU holds 16,384"):
+        Simulation(network, partition=Partition.even(np.ones(3), 1), tile_size=32_768, **CUDA)
+
+
+def every_kernel() -> Iterator[str]:
+    from dtb.engine.backends.cuda_world import source
+
+    for line in source().splitlines():
+        if line.startswith("KERNEL("):
+            yield line.split()[1].partition("(")[0]
+
+
+def test_every_kernel_is_launched(host: HostDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+    launch = host.launch
+    monkeypatch.setattr(host, "launch", lambda each: (seen.add(each.kernel), launch(each)))
+    monkeypatch.setattr(cuda_plan, "ROOM", 0.1)
+    for make in (regional, tiny_populations):
+        run(make(), steps=120, **CUDA)
+        simulation = Simulation(make(), **CUDA)
+        simulation.run(5.0, Recording(spikes=["*.E"]))
+    backend, state = simulation._backend, simulation._state
+    tiles = np.arange(len(backend.tiles.n))
+    backend.incoming(state, np.full(1, -1), 0, 5, backend.outgoing(state, tiles[:1], 0, 5))
+    assert seen == set(every_kernel())
