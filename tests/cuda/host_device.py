@@ -24,7 +24,7 @@ from dtb.engine.backends.cuda_world import KERNELS, source
 
 HEADER = Path(__file__).with_name("host.hpp")
 COMPILER = os.environ.get("CXX", "g++")
-OPTIONS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-fast-math", "-Wall", "-Wextra", "-Werror")
+OPTIONS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror")
 SILENT = ("-Wno-unknown-pragmas", "-Wno-unused-parameter")
 
 
