@@ -28,8 +28,8 @@ def machine() -> Iterator[str]:
     )
     for name, there, cost in parts:
         yield f"{name}: {'found' if there() else f'not found; {cost}'}"
-    there, what = cuda_device.available()
-    yield f"backend cuda: {f'found, {what}' if there else f'not found; {what}'}"
+    usable, what = cuda_device.available()
+    yield f"backend cuda: {'found, ' if usable else 'not found; '}{what}"
 
 
 def module(name: str) -> bool:

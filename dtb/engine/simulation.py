@@ -125,7 +125,7 @@ class Simulation:
         if self.comm.size > 1:
             if backend == "reference":
                 raise ValueError(
-                    f"backend '{backend}' runs on one rank, not on {self.comm.size}. Use backend = \"cpu\" or \"cuda\"."
+                    f'backend \'{backend}\' runs on one rank, not on {self.comm.size}. Use backend = "cpu" or "cuda".'
                 )
             region = network.population_region[tiles.population]
             partition = partition or Partition.at_regions(tiles.n, region, self.comm.size)

@@ -1,4 +1,6 @@
-"""Run by mpiexec: tests/parallel/on_ranks.py, with the cuda backend on processors. Its argument is the same."""
+"""Run by mpiexec: tests/parallel/on_ranks.py, with the cuda backend. The second argument names its device: "processor"
+or "gpu", of which all ranks share what there is.
+"""
 
 from __future__ import annotations
 
@@ -18,5 +20,6 @@ def use_processors() -> None:
 
 
 if __name__ == "__main__":
-    use_processors()
+    if sys.argv[2] == "processor":
+        use_processors()
     on_ranks.main()

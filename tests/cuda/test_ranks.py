@@ -1,4 +1,4 @@
-"""Several ranks, each with a device of its own, fire the spikes of one."""
+"""Several ranks, on a device each or sharing one, fire the spikes of one processor."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from dtb.engine.backends.cuda_device import Device
 from tests.cuda import on_ranks as script
-from tests.cuda.host_device import compiler
+from tests.cuda.host_device import HostDevice
 from tests.parallel.conftest import on_ranks  # noqa: F401 - a fixture
 from tests.parallel.on_ranks import run
 
@@ -36,10 +37,9 @@ TASKS = [
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks_with_a_device_each_fire_the_spikes_of_one_processor(on_ranks, ranks: int) -> None:  # noqa: F811
-    if compiler() is None:
-        pytest.skip("there is no C++ compiler: name one in CXX")
-    done = on_ranks(ranks, script.__file__, json.dumps(TASKS))
+def test_ranks_fire_the_spikes_of_one_processor(on_ranks, device: Device, ranks: int) -> None:  # noqa: F811
+    kind = "processor" if isinstance(device, HostDevice) else "gpu"
+    done = on_ranks(ranks, script.__file__, json.dumps(TASKS), kind)
     assert done.returncode == 0, done.stderr
     together = json.loads(done.stdout)
     plain = [task | {"cases": [case | {"backend": "cpu"} for case in task["cases"]]} for task in TASKS]

@@ -17,7 +17,7 @@ import numpy as np
 from dtb.engine.backends import cuda_plan
 from dtb.engine.backends.cuda_device import Device, Launch
 from dtb.engine.backends.cuda_plan import THREADS, Plan
-from dtb.engine.backends.cuda_world import World, clock
+from dtb.engine.backends.cuda_world import TYPES, World, clock, members, record
 from dtb.engine.backends.state import Counters, Snapshot
 from dtb.engine.checkpoint_file import Piece
 from dtb.engine.constants import RUNAWAY, Constants, Control, default_control
@@ -118,10 +118,10 @@ class CudaBackend:
     def _fixed_tables(self) -> dict[str, Any]:
         """World's members that never change."""
         network, plan, tiles = self.network, self.plan, self.tiles
-        layout, mixed = plan.layout, not tiles.pure
-        return {
-            "lanes": plan.lanes, "tiles": len(tiles.n), "owned": len(layout.own), "mixed": mixed, "width": plan.width,
-            "tile_first": tiles.first, "tile_n": tiles.n, "tile_lane": layout.block * LANES,
+        layout, spread = plan.layout, plan.spread
+        fixed = {
+            "lanes": plan.lanes, "tiles": len(tiles.n), "owned": len(layout.own), "mixed": not tiles.pure,
+            "width": plan.width, "tile_first": tiles.first, "tile_n": tiles.n, "tile_lane": layout.block * LANES,
             "tile_population": tiles.population, "own": layout.own, "lane_population": layout.lane_population,
             "lanes_population": layout.block_population, "columns": plan.columns, "block": plan.block,
             "burst": plan.burst, "longest": plan.longest, "implicit": self.implicit,
@@ -130,9 +130,11 @@ class CudaBackend:
             "degree": synapses.row_width(network), "populations": network.n_populations, "entries": plan.entries,
             "segments": plan.segments, "items": plan.items, "groups": plan.groups, "pool_tile": plan.pool_tile,
             "spill_lanes": plan.spill_lanes, "projections": len(network.projections),
-            "regions": len(network.regions), "n_classes": len(network.classes),
-            **cuda_plan.keys(network), **plan.spread,
-        } | ({"targets": plan.spread["classes"].shape[1], "lesioned": len(plan.spread["row_lesion"]) > 0} if mixed else {})  # fmt: skip
+            "regions": len(network.regions), "n_classes": len(network.classes), **cuda_plan.keys(network), **spread,
+        }  # fmt: skip
+        if spread:
+            fixed |= {"targets": spread["classes"].shape[1], "lesioned": len(spread["row_lesion"]) > 0}
+        return fixed
 
     # state -----------------------------------------------------------------------------------------------------
 
@@ -414,7 +416,7 @@ class CudaBackend:
     def _overlaps(self, first: int, stop: int) -> Iterable[tuple[slice, slice]]:
         """Where gids first..stop-1 live, tile by tile: lanes, and gids counted from `first`."""
         tiles, block = self.tiles, self.plan.layout.block
-        for t in range(max(np.searchsorted(tiles.first, first, side="right") - 1, 0), len(tiles.n)):
+        for t in range(max(int(np.searchsorted(tiles.first, first, side="right")) - 1, 0), len(tiles.n)):
             begin, end = max(first, int(tiles.first[t])), min(stop, int(tiles.first[t] + tiles.n[t]))
             if int(tiles.first[t]) >= stop:
                 return
@@ -504,8 +506,6 @@ class CudaBackend:
 
 def bytes_by_name(plan: Plan, tables: dict[str, Any]) -> dict[str, int]:
     """Bytes of the device that `CudaBackend.start` asks for, counted before it does: see docs/cuda.md."""
-    from dtb.engine.backends.cuda_world import TYPES, members, record
-
     kinds = {name: kind[:-1] for kind, name in members("World") if kind.endswith("*")}
     size = {name: np.dtype(TYPES.get(kind) or record(kind)).itemsize for name, kind in kinds.items()}
     found = {name: int(np.prod(shape, dtype=np.int64)) * size[name] for name, shape in cuda_plan.arrays(plan).items()}

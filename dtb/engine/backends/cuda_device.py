@@ -15,7 +15,7 @@ import numpy as np
 from dtb.engine.backends.cuda_world import source
 
 # Law 1: no operation is fused, none is rounded otherwise than on a processor, and subnormal numbers are kept.
-OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
+OPTIONS: tuple[str, ...] = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
 LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")  # Open MPI, MPICH and Intel, srun
 INSTALL = (
     "Install it with pip install 'digital-twin-brain[cuda]' (driver 525 or later) or '[cuda13]' (580 or later), or set "
@@ -173,8 +173,7 @@ class CupyDevice:
         if launch.kernel not in self._functions:
             self._functions[launch.kernel] = self._module.get_function(launch.kernel)
         function = self._functions[launch.kernel]
-        if launch.shared > function.max_dynamic_shared_size_bytes:
-            function.max_dynamic_shared_size_bytes = launch.shared
+        function.max_dynamic_shared_size_bytes = max(function.max_dynamic_shared_size_bytes, launch.shared)
         arguments = tuple(np.int64(a) if isinstance(a, int | np.integer) else a for a in launch.arguments)
         with self._stream:
             function((launch.blocks,), (launch.threads,), arguments, shared_mem=launch.shared)
@@ -183,8 +182,7 @@ class CupyDevice:
         """The launches as a CUDA graph: the host starts all of them at once, and need not keep up with the device."""
         for launch in launches:  # what is loaded and set at first use cannot be while a graph is captured
             function = self._module.get_function(launch.kernel)
-            if launch.shared > function.max_dynamic_shared_size_bytes:
-                function.max_dynamic_shared_size_bytes = launch.shared
+            function.max_dynamic_shared_size_bytes = max(function.max_dynamic_shared_size_bytes, launch.shared)
             self._functions[launch.kernel] = function
         with self._stream:
             self._stream.begin_capture()

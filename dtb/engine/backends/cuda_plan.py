@@ -98,10 +98,10 @@ def compile_plan(
     block = block if tiles.pure else 1
     steps = int(np.clip(round(HISTORY_MS / dt), LEAST_STEPS, MOST_STEPS))
     columns = 1 << int(np.ceil(np.log2(longest + block + steps + 1)))
-    none = [np.zeros(0, record(name)) for name in ("Group", "Entry", "Segment", "Item")]
+    groups, entries, segments, items = (np.zeros(0, record(n)) for n in ("Group", "Entry", "Segment", "Item"))
     plan = Plan(
-        network, tiles, layout, block, -(-block // (int(constants.hold.min()) + 1)), longest, steps, columns, *none,
-        np.zeros(1, np.int64), np.zeros(0, np.int32), {},
+        network, tiles, layout, block, -(-block // (int(constants.hold.min()) + 1)), longest, steps, columns, groups,
+        entries, segments, items, np.zeros(1, np.int64), np.zeros(0, np.int32), {},
     )  # fmt: skip
     if tiles.pure:
         return _scattered(plan, dt, lesions)
@@ -128,8 +128,7 @@ def cut_groups(n: np.ndarray, region: np.ndarray, own: np.ndarray, tiles: int, n
             cuts[-1][1] = int(own[last - 1]) + 1
             size += held
             continue
-        for part in np.array_split(own[first:last], parts):
-            cuts.append([int(part[0]), int(part[-1]) + 1])
+        cuts += [[int(part[0]), int(part[-1]) + 1] for part in np.array_split(own[first:last], parts)]
         size = held if parts == 1 else neurons
     return np.array(cuts, np.int64).reshape(-1, 2)
 
@@ -164,18 +163,17 @@ def _segments(plan: Plan, dense, groups: np.ndarray, group_of: np.ndarray) -> np
     """Segments, with the tiles that hold their targets."""
     lane_of = plan.layout.block * LANES
     segments = np.zeros(len(dense.segments), record("Segment"))
-    for name in ("bound", "scale", "most", "at", "spare"):
+    for name in ("bound", "scale", "most", "spare"):
         segments[name] = dense.segments[name]
-    for name in ("end", "first", "last"):
-        segments[name] = dense.cuts[name]
+    segments["end"], segments["first"] = dense.cuts["end"], dense.cuts["first"]
+    segments["held"] = dense.cuts["last"] - dense.cuts["first"]
+    segments["lane"] = dense.segments["at"] + dense.cuts["first"]
     of = np.repeat(group_of, dense.entries["end"] - dense.entries["segment"])
-    home = groups["lane"][of] + segments["at"]
-    first, last = (
-        np.searchsorted(lane_of, home + target, side="right") - 1 for target in (segments["first"], segments["last"] - 1)
-    )
+    home = groups["lane"][of] + segments["lane"]
+    first, last = (np.searchsorted(lane_of, home + more, side="right") - 1 for more in (0, segments["held"] - 1))
     segments["gid"] = plan.network.first_gid[plan.tiles.population[first]]
     segments["tile"] = first - groups["tile"][of]
-    segments["ratio"] = (last - first + 1) / (segments["last"] - segments["first"])
+    segments["ratio"] = (last - first + 1) / segments["held"]
     return segments
 
 
@@ -194,9 +192,7 @@ def _items(entries, pool, pool_end, spikes, group_of, n_groups: int) -> tuple[np
     items = np.zeros(len(e), record("Item"))
     items["entry"], items["group"] = e, group_of[e]
     items["pool"], items["pool_end"] = (pool[e] + tiles[e] * (a + k) // pools[e] for k in (0, 1))
-    items["stratum"], items["stratum_end"] = (
-        low[e].astype(np.int64) + strata[e] * (b + k) // parts[e] for k in (0, 1)
-    )
+    items["stratum"], items["stratum_end"] = (low[e].astype(np.int64) + strata[e] * (b + k) // parts[e] for k in (0, 1))
     order = np.lexsort((-(spikes * strata / n)[e], items["group"]))
     items = items[order]
     return items, np.searchsorted(items["group"], np.arange(n_groups + 1)).astype(np.int64)
@@ -216,7 +212,9 @@ def _capacity(groups, entries, spikes, group_of, block: int) -> np.ndarray:
 
 def _spread(plan: Plan, dt: float, lesions) -> dict[str, np.ndarray]:
     """World's arrays of rows in factorised form."""
-    rows = cpu_rows.ending_in(cpu_rows.rows(plan.network, dt, lesions), cpu_drive.regions_here(plan))
+    rows = cpu_rows.ending_in(
+        cpu_rows.rows(plan.network, dt, lesions), cpu_drive.regions_here(plan.network, plan.tiles, plan.layout)
+    )
     order = cpu_sparse.sparse(rows, plan.longest)
     return {
         "pair": rows.pair, "post": rows.post, "row_width": rows.width, "row_start": rows.start,
@@ -248,8 +246,10 @@ def keys(network: Network) -> dict[str, np.ndarray]:
     """World's keys of every stratum, and weights."""
     width = int(synapses.offsets(network)[:, -1].max(initial=0))
     j = np.arange(-(-width // synapses.ONE) + 1)
-    streams = {"position_key": "POSITION", "weight_key": "WEIGHT", "lesion_key": "LESION"}
-    found = {name: rng.key(network.seed, rng.Stream[stream], j) for name, stream in streams.items()}
+    position, weight, lesion = (
+        rng.key(network.seed, stream, j) for stream in (rng.Stream.POSITION, rng.Stream.WEIGHT, rng.Stream.LESION)
+    )
+    found = {"draw_key": np.concatenate([position, weight], axis=1), "lesion_key": lesion}
     weights = [synapses.weight_table(network, p) for p in range(len(network.projections))]
     return found | {"weights": np.array(weights, np.int32).reshape(-1, QUANTILES)}
 
@@ -289,8 +289,8 @@ def arrays(plan: Plan) -> dict[str, tuple[int, ...]]:
 
 def scatter_bytes(buckets: int, threads: int = THREADS) -> int:
     """Shared memory of `scatter`: struct Bench of scatter.cuh."""
-    words = 256 + HITS * threads + 2 * buckets + threads + 1 + WARP + 3 * MAX_BLOCK + 1
-    return 8 * STAGED * threads + 4 * words + 4 * HITS * threads + STAGED * threads
+    words = 256 + 3 * buckets + 1 + threads + 1 + WARP + 3 * MAX_BLOCK + 1
+    return 8 * (STAGED + HITS) * threads + 4 * words + STAGED * threads
 
 
 def advance_bytes(width: int, pure: bool) -> int:

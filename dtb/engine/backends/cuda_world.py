@@ -28,7 +28,7 @@ def source() -> str:
 
 def members(name: str, what: str = "struct") -> list[tuple[str, str]]:
     """(type, name) of the members of a struct, or ("", name) of an enum."""
-    body = re.search(rf"^{what} {name} {{\n(.*?)^}};", source(), re.MULTILINE | re.DOTALL)
+    body = re.search(rf"^{what} (?:alignas\(\d+\) )?{name} {{\n(.*?)^}};", source(), re.MULTILINE | re.DOTALL)
     assert body, name
     pattern = r"^ +(\w+\*?) (\w+);" if what == "struct" else r"^ +()([A-Z]+),?"
     return re.findall(pattern, body[1], re.MULTILINE)

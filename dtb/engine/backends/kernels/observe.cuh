@@ -9,7 +9,7 @@ DEVICE u64 sum_of_warp(u64 x) {
 DEVICE u64 out_degree(const World* w, i64 gid, u64 degree) {
     u64 whole = degree >> 32, rest = degree & LOW;
     if (!rest) return whole;
-    u64 draw = hash64((u64)gid * GOLDEN, w->position_key[2 * whole], w->position_key[2 * whole + 1]) >> 32;
+    u64 draw = position_word(w->draw_key, (u64)gid * GOLDEN, whole) >> 32;
     return whole + (draw < rest);
 }
 

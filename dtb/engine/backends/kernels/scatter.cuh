@@ -3,7 +3,9 @@
 //
 // A block of threads takes an item: some strata of one entry, for the spikes of some source tiles. All spikes share the
 // entry's few segments, so each draw is made once, whatever the number of tiles, and every thread does the same. What
-// hits is gathered in shared memory, sorted by bucket there, and written out in runs.
+// hits is gathered in shared memory with its rank among those of its bucket; then the block asks for room in each
+// bucket once, and writes all of it. Neighbouring draws of a wide segment fall into the same few tiles, so most writes
+// are runs.
 //
 // Shared memory of T threads and Q buckets, in this order: see cuda_plan.scatter_bytes.
 
@@ -12,94 +14,108 @@ static const u32 HITS = 8;    // synapses held per thread before they are writte
 static const u32 ROUND = 4;   // draws of a thread between two looks at how many there are
 static const u32 MAX_BLOCK = 16;
 
-struct Bench {
-    u64* z;        // (STAGED T,) gid · GOLDEN of spikes
-    i32* weights;  // (256,)
-    u32* record;   // (HITS T,) synapses found
-    u32* begin;    // (Q,) where a bucket's run begins, sorted
-    u32* shift;    // (Q,) what takes it from there into the bucket
-    u32* offset;   // (T + 1,) first spike of each source tile
-    u32* partial;  // (32,)
-    u32* tally;    // (3 MAX_BLOCK,)
-    u32* count;    // (1,) synapses found
-    u16* bucket;   // (HITS T,) of each
-    u16* order;    // (HITS T,) sorted
-    u8* plane;     // (STAGED T,) step of a spike in the block
+struct alignas(8) Hit {
+    u32 record;  // as in World.bucket
+    u32 place;   // rank in its bucket << 16 | bucket
 };
 
-DEVICE Bench bench(u64* arena, u32 buckets) {
+struct Bench {
+    u64* z;            // (STAGED T,) gid · GOLDEN of spikes
+    Hit* hits;         // (HITS T,) synapses found
+    i32* weights;      // (256,)
+    u32* held;         // (Q,) synapses found for each bucket
+    u32* base;         // (Q,) where they go in it
+    u32* first_lane;   // (tiles + 1 <= Q + 1,) of each tile, counted from the group's first
+    u32* offset;       // (T + 1,) first spike of each source tile
+    u32* partial;      // (32,)
+    u32* tally;        // (3 MAX_BLOCK,)
+    u32* count;        // (1,) synapses found
+    u8* plane;         // (STAGED T,) step of a spike in the block
+    const u64* draw_key;
+    const Segment* segments;
+    u32 tiles;         // of the group
+    u32 buckets;
+};
+
+DEVICE Bench bench(const World* w, u64* arena, const Group& group) {
     Bench b;
     u32 threads = blockDim.x;
+    b.tiles = (u32)group.tiles;
+    b.buckets = b.tiles * (u32)w->block;
     b.z = arena;
-    b.weights = (i32*)(b.z + STAGED * threads);
-    b.record = (u32*)(b.weights + 256);
-    b.begin = b.record + HITS * threads;
-    b.shift = b.begin + buckets;
-    b.offset = b.shift + buckets;
+    b.hits = (Hit*)(b.z + STAGED * threads);
+    b.weights = (i32*)(b.hits + HITS * threads);
+    b.held = (u32*)(b.weights + 256);
+    b.base = b.held + b.buckets;
+    b.first_lane = b.base + b.buckets;
+    b.offset = b.first_lane + b.buckets + 1;
     b.partial = b.offset + threads + 1;
     b.tally = b.partial + WARP;
     b.count = b.tally + 3 * MAX_BLOCK;
-    b.bucket = (u16*)(b.count + 1);
-    b.order = b.bucket + HITS * threads;
-    b.plane = (u8*)(b.order + HITS * threads);
+    b.plane = (u8*)(b.count + 1);
+    b.draw_key = w->draw_key;
+    b.segments = w->segments;
     return b;
 }
 
-// Write what was found to the buckets; the bench is empty afterwards. Every thread of the block comes here.
-DEVICE void write_out(const World* w, const Group& group, u32 buckets, const Bench& b) {
-    u32 n = *b.count;
-    for (u32 q = threadIdx.x; q < buckets; q += blockDim.x) b.begin[q] = 0;
-    __syncthreads();
-    for (u32 i = threadIdx.x; i < n; i += blockDim.x) atomicAdd(b.begin + b.bucket[i], 1u);
-    __syncthreads();
-    for (u32 q = threadIdx.x; q < buckets; q += blockDim.x) {
-        u32 mine = b.begin[q];
-        b.shift[q] = 0;
-        if (!mine) continue;
-        b.shift[q] = atomicAdd(w->bucket_count + q, mine);
-        atomicAdd(b.tally + q / (u32)group.tiles, mine);
-    }
-    __syncthreads();
-    scan(b.begin, buckets, b.partial);
-    for (u32 q = threadIdx.x; q < buckets; q += blockDim.x) b.shift[q] -= b.begin[q];
-    __syncthreads();
-    for (u32 i = threadIdx.x; i < n; i += blockDim.x) b.order[atomicAdd(b.begin + b.bucket[i], 1u)] = (u16)i;
-    __syncthreads();
-    for (u32 x = threadIdx.x; x < n; x += blockDim.x) {
-        u32 i = b.order[x], q = b.bucket[i], record = b.record[i], at = b.shift[q] + x;
-        if (at < group.capacity) {
-            w->bucket[q * group.capacity + at] = record;
-            continue;
-        }
-        u32 step = q / (u32)group.tiles, tile = q % (u32)group.tiles;
-        i64 lane = w->tile_lane[group.tile + tile] - group.lane + (record & 0x7FFF);
-        atomicAdd(w->spill + (2 * step + (record >> 15 & 1)) * w->spill_lanes + lane, (i32)(record >> 16));
-        w->spilled[q] = 1;
-    }
-    __syncthreads();
+// What an item needs on the bench, and nothing found yet. Ends with a barrier.
+DEVICE void prepare(const World* w, const Entry& entry, const Group& group, const Bench& b) {
+    for (u32 i = threadIdx.x; i < 256; i += blockDim.x) b.weights[i] = w->weights[256 * entry.table + i];
+    for (u32 i = threadIdx.x; i < 3 * MAX_BLOCK; i += blockDim.x) b.tally[i] = 0;
+    for (u32 q = threadIdx.x; q < b.buckets; q += blockDim.x) b.held[q] = 0;
+    for (u32 t = threadIdx.x; t <= b.tiles; t += blockDim.x)
+        b.first_lane[t] = (u32)(w->tile_lane[group.tile + t] - group.lane);
     if (threadIdx.x == 0) *b.count = 0;
     __syncthreads();
 }
 
-// The group's tile that holds a lane; the guess is off by one at most.
-DEVICE u32 tile_of(const World* w, const Group& group, i64 lane, i64 guess) {
-    const i64* first = w->tile_lane + group.tile;
-    i64 tile = least(guess, group.tiles - 1);
-    lane += group.lane;
-    while (lane < first[tile]) tile--;
-    while (lane >= first[tile + 1]) tile++;
-    return (u32)tile;
+// A synapse whose bucket is full.
+DEVICE void overflow(const World* w, u32 q, u32 record, const Bench& b) {
+    u32 step = q / b.tiles, tile = q % b.tiles, lane = b.first_lane[tile] + (record & 0x7FFF);
+    atomicAdd(w->spill + (2 * step + (record >> 15 & 1)) * w->spill_lanes + lane, (i32)(record >> 16));
+    w->spilled[q] = 1;
 }
 
-// Stratum j of one spike: gather the synapse if there is one, or count why it is dropped.
-DEVICE bool draw(
-    const World* w, const Entry& entry, const Group& group, u64 z, u32 plane, u64 j, const Bench& b, u32* record,
-    u32* bucket
-) {
-    i32 m;
-    i64 k = find(entry, w->segments, w->position_key, z, j, &m);
-    if (k < 0) return false;
-    const Segment* s = w->segments + m;
+// Write what was found to the buckets; nothing is found afterwards. Every thread of the block comes here, after a
+// barrier, and leaves after another.
+DEVICE void write_out(const World* w, i64 capacity, const Bench& b) {
+    const u32 n = *b.count;
+    for (u32 q = threadIdx.x; q < b.buckets; q += blockDim.x) {
+        const u32 mine = b.held[q];
+        if (!mine) continue;
+        b.held[q] = 0;
+        b.base[q] = atomicAdd(w->bucket_count + q, mine);
+        atomicAdd(b.tally + q / b.tiles, mine);
+    }
+    __syncthreads();
+    u32* const bucket = w->bucket;
+    for (u32 i = threadIdx.x; i < n; i += blockDim.x) {
+        const Hit hit = b.hits[i];
+        const u32 q = hit.place & 0xFFFF, at = b.base[q] + (hit.place >> 16);
+        if (at < capacity) bucket[q * capacity + at] = hit.record;
+        else overflow(w, q, hit.record, b);
+    }
+    if (threadIdx.x == 0) *b.count = 0;
+    __syncthreads();
+}
+
+// The group's tile that holds a lane; the guess is nearly right.
+DEVICE u32 tile_of(const Bench& b, u32 lane, u32 guess) {
+    u32 tile = guess < b.tiles ? guess : b.tiles - 1;
+    while (lane < b.first_lane[tile]) tile--;
+    while (lane >= b.first_lane[tile + 1]) tile++;
+    return tile;
+}
+
+// Stratum j of one spike: whether it has a synapse of this entry in this group, and if so which; if it is dropped, that
+// is counted.
+DEVICE bool draw(const World* w, const Entry& entry, u64 z, u32 plane, u32 j, const Bench& b, u32* record, u32* bucket) {
+    const u64 r = position_word(b.draw_key, z, j), u = on_axis(j, r);
+    if (u - entry.low >= entry.high - entry.low) return false;
+    const Segment* s = segment_of(b.segments, entry.segment, u);
+    const i64 k = place(u - s->bound, r, s->spare, s->scale, s->most);
+    const u64 x = (u64)(k - s->first);
+    if (x >= s->held) return false;
     if (entry.own && (u64)(s->gid + k) * GOLDEN == z) {  // GOLDEN is odd: equal products, equal gids
         atomicAdd(b.tally + MAX_BLOCK + plane, 1u);
         return false;
@@ -108,32 +124,34 @@ DEVICE bool draw(
         atomicAdd(b.tally + 2 * MAX_BLOCK + plane, 1u);
         return false;
     }
-    i64 lane = s->at + k;
-    u32 tile = tile_of(w, group, lane, s->tile + (i64)((f64)(k - s->first) * s->ratio));
-    u32 neuron = (u32)(lane + group.lane - w->tile_lane[group.tile + tile]);
-    *bucket = plane * (u32)group.tiles + tile;
-    *record = (u32)b.weights[weight_class(w->weight_key, z, j)] << 16 | (u32)entry.kind << 15 | neuron;
+    const u32 lane = s->lane + (u32)x, tile = tile_of(b, lane, s->tile + (u32)((f32)(u32)x * s->ratio));
+    *bucket = plane * b.tiles + tile;
+    *record = (u32)b.weights[weight_class(b.draw_key, z, j)] << 16 | (u32)entry.kind << 15 | (lane - b.first_lane[tile]);
     return true;
 }
 
+// Gather a synapse of each lane of a warp that has one.
+DEVICE void gather(bool hit, u32 record, u32 bucket, const Bench& b) {
+    const u32 hits = __ballot_sync(ALL, hit), lane = threadIdx.x % WARP;
+    if (!hits) return;
+    u32 at = 0;
+    if (lane == 0) at = atomicAdd(b.count, (u32)__popc(hits));
+    at = __shfl_sync(ALL, at, 0) + (u32)__popc(hits & ((1u << lane) - 1));
+    if (!hit) return;
+    const Hit found = {record, atomicAdd(b.held + bucket, 1u) << 16 | bucket};
+    b.hits[at] = found;
+}
+
 // All strata of an item, for n spikes on the bench.
-DEVICE void draw_all(const World* w, const Item& item, const Entry& entry, const Group& group, u32 n, const Bench& b) {
-    u32 draws = n * (item.stratum_end - item.stratum), buckets = (u32)(group.tiles * w->block);
-    u32 threads = blockDim.x, step_s = threads % n, step_j = threads / n;
+DEVICE void draw_all(const World* w, const Item& item, const Entry& entry, i64 capacity, u32 n, const Bench& b) {
+    const u32 draws = n * (item.stratum_end - item.stratum), threads = blockDim.x;
+    const u32 step_s = threads % n, step_j = threads / n;
     u32 x = threadIdx.x, s = x % n, j = item.stratum + x / n;
     for (u32 from = 0; from < draws; from += ROUND * threads) {
         for (u32 round = 0; round < ROUND; round++) {
             u32 record = 0, bucket = 0;
-            bool hit = x < draws && draw(w, entry, group, b.z[s], b.plane[s], j, b, &record, &bucket);
-            u32 hits = __ballot_sync(ALL, hit), lane = threadIdx.x % WARP, at = 0;
-            if (hits) {
-                if (lane == 0) at = atomicAdd(b.count, (u32)__popc(hits));
-                at = __shfl_sync(ALL, at, 0) + (u32)__popc(hits & ((1u << lane) - 1));
-            }
-            if (hit) {
-                b.record[at] = record;
-                b.bucket[at] = (u16)bucket;
-            }
+            const bool hit = x < draws && draw(w, entry, b.z[s], b.plane[s], j, b, &record, &bucket);
+            gather(hit, record, bucket, b);
             x += threads;
             s += step_s;
             j += step_j;
@@ -143,9 +161,9 @@ DEVICE void draw_all(const World* w, const Item& item, const Entry& entry, const
             }
         }
         __syncthreads();
-        bool full = *b.count > (HITS - ROUND) * threads;
+        const bool full = *b.count > (HITS - ROUND) * threads;
         __syncthreads();
-        if (full) write_out(w, group, buckets, b);
+        if (full) write_out(w, capacity, b);
     }
 }
 
@@ -170,35 +188,32 @@ KERNEL(2) scatter(const World* __restrict__ w, i64 first) {
     const Item item = w->items[first + blockIdx.x];
     const Entry entry = w->entries[item.entry];
     const Group group = w->groups[item.group];
-    const u32 buckets = (u32)(group.tiles * w->block), threads = blockDim.x;
-    const Bench b = bench(arena, buckets);
+    const u32 threads = blockDim.x;
+    const Bench b = bench(w, arena, group);
     const i64 emitted = w->clock[STEP] - entry.delay;
-    for (u32 i = threadIdx.x; i < 256; i += threads) b.weights[i] = w->weights[256 * entry.table + i];
-    for (u32 i = threadIdx.x; i < 3 * MAX_BLOCK; i += threads) b.tally[i] = 0;
-    if (threadIdx.x == 0) *b.count = 0;
+    prepare(w, entry, group, b);
     for (i32 pool = item.pool; pool < item.pool_end; pool += (i32)threads) {
-        i32 mine = pool + (i32)threadIdx.x;
+        const i32 mine = pool + (i32)threadIdx.x;
         u32 n = 0;
         if (mine < item.pool_end) {
-            i64 tile = w->pool_tile[mine];
+            const i64 tile = w->pool_tile[mine];
             n = position(w, tile, emitted + now) - position(w, tile, emitted);
         }
         b.offset[threadIdx.x] = n;
         __syncthreads();
         const u32 spikes = scan(b.offset, threads, b.partial);
         for (u32 from = 0; from < spikes; from += STAGED * threads) {
-            u32 held = spikes - from < STAGED * threads ? spikes - from : STAGED * threads;
+            const u32 held = spikes - from < STAGED * threads ? spikes - from : STAGED * threads;
             stage(w, pool, from, held, emitted, now, b);
             __syncthreads();
-            draw_all(w, item, entry, group, held, b);
+            draw_all(w, item, entry, group.capacity, held, b);
         }
         __syncthreads();
     }
-    if (*b.count) write_out(w, group, buckets, b);
-    __syncthreads();
+    if (*b.count) write_out(w, group.capacity, b);
     for (u32 i = threadIdx.x; i < 3 * MAX_BLOCK; i += threads) {
         if (!b.tally[i]) continue;
-        u32 column = column_of(w, emitted + i % MAX_BLOCK);
+        const u32 column = column_of(w, emitted + i % MAX_BLOCK);
         atomicAdd(w->tallies + (i / MAX_BLOCK) * w->columns + column, (u64)b.tally[i]);
         if (i < MAX_BLOCK) add(w->clock + PRODUCED, b.tally[i]);
     }

@@ -43,7 +43,7 @@ DEVICE void send(const World* w, const Source& from, u64 j, u64 r, i64 i, i64 e,
     } else if (w->lesioned && is_lesioned(w->lesion_key, from.z, j, w->row_lesion[e])) {
         atomicAdd(tally + 2 * w->columns, (u64)1);
     } else {
-        i32 weight = w->weights[256 * i + weight_class(w->weight_key, from.z, j)];
+        i32 weight = w->weights[256 * i + weight_class(w->draw_key, from.z, j)];
         atomicAdd(w->sums + w->kind[i] * w->lanes + w->tile_lane[tile] + neuron, weight);
         atomicAdd(tally, (u64)1);
     }
@@ -53,7 +53,7 @@ DEVICE void send(const World* w, const Source& from, u64 j, u64 r, i64 i, i64 e,
 DEVICE void draw_range(const World* w, const Source& from, i64 i, i64 e, u64 start, u64 low, u64 high) {
     if (high <= low) return;
     for (u64 j = low >> 32; j <= (high - 1) >> 32; j++) {
-        u64 r = hash64(from.z, w->position_key[2 * j], w->position_key[2 * j + 1]);
+        u64 r = position_word(w->draw_key, from.z, j);
         u64 u = on_axis(j, r);
         if (u >= low && u < high) send(w, from, j, r, i, e, u - start);
     }
@@ -92,7 +92,7 @@ DEVICE void draw_spike(const World* w, const Source& from, i64 of_class, i64 age
 }
 
 // A block of threads per tile, a warp per spike.
-KERNEL(2) spread(const World* __restrict__ w) {
+KERNEL(1) spread(const World* __restrict__ w) {
     const i64 t = w->clock[STEP], tile = blockIdx.x;
     if (steps_now(w) <= 0) return;
     const i64 youngest = lives_here(w, tile) ? 1 : t - w->clock[KNOWN] + 1;

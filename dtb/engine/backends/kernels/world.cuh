@@ -45,19 +45,21 @@ struct Entry {
     i32 own;     // whether a neuron can hit itself
 };
 
-// A target population, or the part of it that a group holds.
-struct Segment {
+// A target population, or the part of it that a group holds; loaded 16 bytes at a time.
+struct alignas(16) Segment {
     u64 bound;  // c_m
     u64 end;    // c_{m+1}
     f64 scale;  // targets per unit of the exact integer
     i64 most;   // largest target within its population
-    i64 first;  // targets that the group holds
-    i64 last;
+    i64 first;  // first target that the group holds
+    u32 held;   // how many it holds
+    u32 lane;   // of the first, counted from the group's first lane
+    u32 spare;  // bits of the low half of the draw that the exact integer takes in
+    u32 tile;   // the group's tile that holds the first
+    f32 ratio;  // tiles per target
+    u32 unused;
     i64 gid;    // of target 0
-    i64 at;     // lane of target 0, counted from the group's first, were it in the group
-    i32 spare;  // bits of the low half of the draw that the exact integer takes in
-    i32 tile;   // the group's tile that holds target `first`
-    f64 ratio;  // tiles per target
+    i64 padding;
 };
 
 // What one block of threads draws: some strata of an entry, for the spikes of some tiles.
@@ -126,9 +128,8 @@ struct World {
     u64* degree;           // (populations,) 32.32: D
     i64 populations;
     // draws: keys of every stratum
-    u64* position_key;     // (strata, 2)
-    u64* weight_key;
-    u64* lesion_key;
+    u64* draw_key;         // (strata, 4) of position and weight
+    u64* lesion_key;       // (strata, 2)
     i32* weights;          // (projections, 256)
     // scatter
     Entry* entries;
