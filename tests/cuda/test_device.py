@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import builtins
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 import dtb
+from benchmarks import gpu
 from dtb.engine.backends import cuda, cuda_device, cuda_plan
 from dtb.engine.backends.cuda_world import source
 from dtb.engine.constants import compile_constants
@@ -91,7 +95,7 @@ def test_a_billion_neurons_take_less_than_36_bytes_each_and_60_gigabytes_in_all(
     assert empty.used == 0
 
 
-@pytest.mark.parametrize(("n", "dt"), [(300_000, 1.0), (300_000, 0.1)])
+@pytest.mark.parametrize(("n", "dt"), [(300_000, 1.0), (2_000_000, 0.1)])
 def test_a_neuron_of_a_large_population_costs_at_most_36_bytes(n: int, dt: float) -> None:
     """What grows with neurons; buckets and sums for their overflow are for one group of tiles at a time."""
     simulation = Simulation(dtb.build_network(dtb.default_brain(), n_neurons=n), dt=dt, **CUDA)
@@ -100,7 +104,7 @@ def test_a_neuron_of_a_large_population_costs_at_most_36_bytes(n: int, dt: float
 
 
 def test_a_neuron_of_a_small_population_costs_at_most_44_bytes() -> None:
-    simulation = Simulation(tiny_populations(n_regions=4_000), **CUDA)
+    simulation = Simulation(tiny_populations(n_regions=1_000), **CUDA)
     assert simulation.bytes_per_neuron <= 44
 
 
@@ -148,3 +152,23 @@ def test_the_second_device_is_stricter_than_the_first(host: HostDevice) -> None:
         host.launch(launch._replace(shared=launch.shared // 2))
     with pytest.raises(RuntimeError, match="threads come in warps"):
         host.launch(launch._replace(threads=33))
+
+
+def test_a_figure_has_all_its_columns(tmp_path) -> None:
+    """What `make bench-gpu` appends; here of a network so small, and a device so slow, that it says nothing."""
+    network = gpu.circuit(n=400, in_degree=30.0)
+    figure = gpu.timed("toy", network, 0.1, warm=3.0, duration=6.0)
+    assert network.max_delay == 1.5
+    assert figure["spike_digest"] == gpu.on_cpu(network, 0.1, 9.0)
+    assert figure["device_bytes"] > 0 and figure["realtime_factor"] > 0 and figure["biological_s"] == 0.009
+    path = tmp_path / "results.jsonl"
+    assert "Nothing has been measured" in gpu.show(path)
+    path.write_text(json.dumps(dict.fromkeys(gpu.COLUMNS) | figure) + "\n")
+    assert "| toy |" in gpu.show(path)
+
+
+def test_without_a_gpu_nothing_is_measured() -> None:
+    if cuda_device.available()[0]:
+        pytest.skip("there is a GPU here")
+    done = subprocess.run([sys.executable, "-m", "benchmarks.gpu"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "nothing can be measured here: backend 'cuda'" in done.stderr

@@ -135,7 +135,8 @@ class CupyDevice:
         self._pinned = np.zeros(0, np.uint8)
 
     def memory(self) -> tuple[int, int]:
-        return self._cupy.cuda.runtime.memGetInfo()
+        free, all_of_it = self._cupy.cuda.runtime.memGetInfo()
+        return free + self._cupy.get_default_memory_pool().free_bytes(), all_of_it  # the pool keeps what was freed
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> Any:
         with self._stream:
@@ -144,20 +145,27 @@ class CupyDevice:
     def put(self, array: np.ndarray) -> Any:
         if array.dtype.names:  # CuPy has no records
             array = array.view(np.uint8)
-        made = self._cupy.empty(array.shape, array.dtype)
+        with self._stream:
+            made = self._cupy.empty(array.shape, array.dtype)
         self.write(made, array)
         return made
 
     def write(self, to: Any, values: np.ndarray) -> None:
+        if not to.size:
+            return
         to.set(np.ascontiguousarray(values, to.dtype).reshape(to.shape), stream=self._stream)
         self._stream.synchronize()  # what is copied from may change right after
 
     def get(self, array: Any) -> np.ndarray:
+        if not array.size:
+            return np.zeros(array.shape, array.dtype)
         found = array.get(stream=self._stream)
         self._stream.synchronize()
         return found
 
     def stage(self, array: Any) -> np.ndarray:
+        if not array.size:
+            return np.zeros(array.shape, array.dtype)
         if len(self._pinned) < array.nbytes:
             memory = self._cupy.cuda.alloc_pinned_memory(max(2 * array.nbytes, 1 << 16))
             self._pinned = np.frombuffer(memory, np.uint8)
@@ -195,3 +203,35 @@ class CupyDevice:
                 graph.launch(self._stream)
 
         return start
+
+    def elapsed(self, launches: list[Launch]) -> dict[str, float]:
+        """Milliseconds that each kernel took, all its launches together: for benchmarks."""
+        marks = [self._cupy.cuda.Event() for _ in range(len(launches) + 1)]
+        marks[0].record(self._stream)
+        for launch, mark in zip(launches, marks[1:], strict=True):
+            self.launch(launch)
+            mark.record(self._stream)
+        self._stream.synchronize()
+        took: dict[str, float] = {}
+        for launch, begin, end in zip(launches, marks[:-1], marks[1:], strict=True):
+            took[launch.kernel] = took.get(launch.kernel, 0.0) + self._cupy.cuda.get_elapsed_time(begin, end)
+        return took
+
+    def copy_bandwidth(self, size: int = 1 << 32, repetitions: int = 5) -> float:
+        """Bytes read and written per second by a copy within the device: what an update can reach at most."""
+        runtime = self._cupy.cuda.runtime
+        source_, to = (self.zeros(size, np.uint8) for _ in range(2))
+        best = float("inf")
+        for _ in range(repetitions + 1):
+            begin, end = (self._cupy.cuda.Event() for _ in range(2))
+            begin.record(self._stream)
+            runtime.memcpyAsync(to.data.ptr, source_.data.ptr, size, runtime.memcpyDeviceToDevice, self._stream.ptr)
+            end.record(self._stream)
+            self._stream.synchronize()
+            best = min(best, self._cupy.cuda.get_elapsed_time(begin, end) / 1000)
+        return 2 * size / best
+
+    def driver(self) -> str:
+        """Version of the CUDA that the driver supports."""
+        version = self._cupy.cuda.runtime.driverGetVersion()
+        return f"CUDA {version // 1000}.{version % 1000 // 10}"
