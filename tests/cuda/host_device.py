@@ -1,7 +1,7 @@
 """A device that runs the kernels of the cuda backend on this processor: the same text, built by a C++ compiler.
 
 Arrays are NumPy's. What CUDA has beyond C++ is in host.hpp; what happens there in another order than on a GPU may not
-change a bit, so the order of threads and blocks is shuffled, another way at each launch.
+change a bit, so the order of threads, of blocks, and of kernels that may run at once is shuffled, each time anew.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class HostDevice:
 
     def __init__(self, capacity: int = 1 << 40, shuffled: bool = True) -> None:
         self.capacity, self.used, self.shuffled, self.launches = capacity, 0, shuffled, 0
+        self._order = np.random.default_rng(1)
 
     def memory(self) -> tuple[int, int]:
         return self.capacity - self.used, self.capacity
@@ -105,9 +106,20 @@ class HostDevice:
             raise RuntimeError(f"kernel {launch.kernel}: {fault.decode()}")
 
     def sequence(self, launches: list[Launch]) -> Callable[[int], None]:
+        """In any order that the queues and `after` allow: each time another."""
+
         def start(times: int) -> None:
             for _ in range(times):
-                for launch in launches:
-                    self.launch(launch)
+                self._run(launches)
 
         return start
+
+    def _run(self, launches: list[Launch]) -> None:
+        queues = [[n for n, launch in enumerate(launches) if launch.queue == q] for q in (0, 1)]
+        done: set[int] = set()
+        while any(queues):
+            ready = [q for q in queues if q and done.issuperset(launches[q[0]].after)]
+            assert ready, "kernels wait for each other"
+            number = ready[self._order.integers(len(ready)) if self.shuffled else 0].pop(0)
+            self.launch(launches[number])
+            done.add(number)

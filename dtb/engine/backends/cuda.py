@@ -235,26 +235,39 @@ class CudaBackend:
         """What starts many blocks of steps, and one: a graph each, kept as long as the record stays where it is."""
         key = self.device.address(state.world.record)
         if key not in self._sequences:
-            launches = self._block(state)
-            many = self.device.sequence(launches * BLOCKS_IN_A_GRAPH)
-            self._sequences = {key: (many, self.device.sequence(launches))}
+            one, many = (self.device.sequence(self._kernels(state, blocks)) for blocks in (1, BLOCKS_IN_A_GRAPH))
+            self._sequences = {key: (many, one)}
         return self._sequences[key]
 
-    def _block(self, state: State) -> list[Launch]:
-        """The kernels of one block of steps."""
+    def _kernels(self, state: State, blocks: int) -> list[Launch]:
+        """The kernels of some blocks of steps.
+
+        Where there are several groups, those that draw have a queue of their own: `scatter` computes, `advance` waits
+        for memory, so one of a group can run beside the other of the next. What a group's buckets held before must be
+        taken out before they are filled again, and a block must have ended before the next one is drawn.
+        """
         plan, threads, record = self.plan, self.block_threads, state.world.record
         update = cuda_plan.advance_bytes(plan.width, plan.tiles.pure)
-        launches = []
-        for g, group in enumerate(plan.groups):
-            first, n = int(plan.item[g]), int(plan.item[g + 1] - plan.item[g])
-            if n:
-                shared = cuda_plan.scatter_bytes(int(group["tiles"]) * plan.block, threads)
-                launches.append(Launch("scatter", n, threads, shared, (record, first)))
-            launches.append(Launch("advance", int(group["tiles"]), threads, update, (record, g)))
-        if not plan.tiles.pure:
-            launches.append(Launch("spread", len(self.tiles.n), threads, 0, (record,)))
-            launches.append(Launch("advance_mixed", len(plan.layout.own), threads, update, (record,)))
-        return [*launches, Launch("tick", 1, cuda_plan.WARP, 0, (record,))]
+        queue = int(len(plan.groups) > 1)
+        launches: list[Launch] = []
+        for _ in range(blocks):
+            ended = len(launches) - 1
+            taken: list[int] = []  # number of each group's `advance`
+            for g, group in enumerate(plan.groups):
+                first, n = int(plan.item[g]), int(plan.item[g + 1] - plan.item[g])
+                before = taken[g - cuda_plan.TURNS] if g >= cuda_plan.TURNS else ended
+                if n:
+                    shared = cuda_plan.scatter_bytes(int(group["tiles"]) * plan.block, threads)
+                    after = (before,) if queue and before >= 0 else ()
+                    launches.append(Launch("scatter", n, threads, shared, (record, first), queue, after))
+                after = (len(launches) - 1,) if queue and n else ()
+                taken.append(len(launches))
+                launches.append(Launch("advance", int(group["tiles"]), threads, update, (record, g), 0, after))
+            if not plan.tiles.pure:
+                launches.append(Launch("spread", len(self.tiles.n), threads, 0, (record,)))
+                launches.append(Launch("advance_mixed", len(plan.layout.own), threads, update, (record,)))
+            launches.append(Launch("tick", 1, cuda_plan.WARP, 0, (record,)))
+        return launches
 
     def _probes(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Sampled neurons that live here, ordered by tile: where a tile's begin, neuron in its tile, number."""

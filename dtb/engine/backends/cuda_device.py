@@ -24,13 +24,19 @@ INSTALL = (
 
 
 class Launch(NamedTuple):
-    """One kernel: blocks of threads, dynamic shared memory in bytes, and arguments: arrays of the device, and ints."""
+    """One kernel: blocks of threads, dynamic shared memory in bytes, and arguments: arrays of the device, and ints.
+
+    queue: 0 or 1; kernels of one queue run one after another.  after: numbers, in a sequence, of kernels of the other
+    queue that must be done before.
+    """
 
     kernel: str
     blocks: int
     threads: int
     shared: int
     arguments: tuple[Any, ...]
+    queue: int = 0
+    after: tuple[int, ...] = ()
 
 
 class Device(Protocol):
@@ -64,7 +70,7 @@ class Device(Protocol):
         """Start a kernel after all that were started before."""
 
     def sequence(self, launches: list[Launch]) -> Callable[[int], None]:
-        """A function that starts these kernels, one after another, a number of times."""
+        """A function that starts these kernels, each as soon as its queue and `after` let it, a number of times."""
 
 
 def local_rank(environment: Mapping[str, str] = os.environ) -> int:
@@ -130,6 +136,7 @@ class CupyDevice:
         self.shared = int(about["sharedMemPerBlockOptin"])
         self.options = OPTIONS
         self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._second = cupy.cuda.Stream(non_blocking=True)
         self._module = cupy.RawModule(code=source(), options=OPTIONS, backend="nvrtc")
         self._functions: dict[str, Any] = {}
         self._pinned = np.zeros(0, np.uint8)
@@ -183,7 +190,7 @@ class CupyDevice:
         function = self._functions[launch.kernel]
         function.max_dynamic_shared_size_bytes = max(function.max_dynamic_shared_size_bytes, launch.shared)
         arguments = tuple(np.int64(a) if isinstance(a, int | np.integer) else a for a in launch.arguments)
-        with self._stream:
+        with self._second if launch.queue else self._stream:
             function((launch.blocks,), (launch.threads,), arguments, shared_mem=launch.shared)
 
     def sequence(self, launches: list[Launch]) -> Callable[[int], None]:
@@ -192,11 +199,7 @@ class CupyDevice:
             function = self._module.get_function(launch.kernel)
             function.max_dynamic_shared_size_bytes = max(function.max_dynamic_shared_size_bytes, launch.shared)
             self._functions[launch.kernel] = function
-        with self._stream:
-            self._stream.begin_capture()
-            for launch in launches:
-                self.launch(launch)
-            graph = self._stream.end_capture()
+        graph = self._capture(launches)
 
         def start(times: int) -> None:
             for _ in range(times):
@@ -204,12 +207,31 @@ class CupyDevice:
 
         return start
 
+    def _capture(self, launches: list[Launch]) -> Any:
+        """A graph of kernels: the first queue is our stream, from which the second branches and to which it returns."""
+        queues = self._stream, self._second
+        events: dict[int, Any] = {}
+        waited_for = {number for launch in launches for number in launch.after}
+        self._stream.begin_capture()
+        branches = any(launch.queue for launch in launches)
+        if branches:
+            self._second.wait_event(self._stream.record())
+        for number, launch in enumerate(launches):
+            for before in launch.after:
+                queues[launch.queue].wait_event(events[before])
+            self.launch(launch)
+            if number in waited_for:
+                events[number] = queues[launch.queue].record()
+        if branches:
+            self._stream.wait_event(self._second.record())
+        return self._stream.end_capture()
+
     def elapsed(self, launches: list[Launch]) -> dict[str, float]:
         """Milliseconds that each kernel took, all its launches together: for benchmarks."""
         marks = [self._cupy.cuda.Event() for _ in range(len(launches) + 1)]
         marks[0].record(self._stream)
         for launch, mark in zip(launches, marks[1:], strict=True):
-            self.launch(launch)
+            self.launch(launch._replace(queue=0))
             mark.record(self._stream)
         self._stream.synchronize()
         took: dict[str, float] = {}

@@ -25,7 +25,8 @@ WARP = 32
 MAX_BLOCK = 16  # steps between meetings; scatter.cuh
 STAGED, HITS = 2, 8  # of a thread, spikes and synapses in shared memory; scatter.cuh
 MAX_BUCKETS = 2_048  # of a group: two numbers each in the shared memory of `scatter`
-SPILL_BYTES = 1 << 29  # sums for buckets that overflow: of one group, whatever the size of the network
+TURNS = 2  # groups at work at once: one is drawn while the other is added up
+SPILL_BYTES = 1 << 28  # sums for buckets that overflow: of one group, whatever the size of the network
 BUCKET_BYTES = 1 << 30  # likewise
 MARGIN = 2.5  # times the synapses expected in a bucket
 EXPECTED_HZ = 8.0  # spikes/s, to guess how many arrive; nothing but speed depends on it
@@ -77,6 +78,16 @@ class Plan(NamedTuple):
     def buckets(self) -> int:
         """Of the group with most tiles."""
         return int(self.groups["tiles"].max(initial=0)) * self.block
+
+    @property
+    def records(self) -> int:
+        """That all buckets of a group hold, of the one for which they are most."""
+        return int((self.groups["capacity"] * self.groups["tiles"] * self.block).max(initial=0))
+
+    @property
+    def turns(self) -> int:
+        """Groups that have buckets at the same time."""
+        return min(TURNS, len(self.groups))
 
     @property
     def spill_lanes(self) -> int:
@@ -153,6 +164,11 @@ def _scattered(plan: Plan, dt: float, lesions) -> Plan:
     spikes = (before[pool_end] - before[pool]) * (EXPECTED_HZ / 1000 * dt * plan.block)
     items, item = _items(entries, pool, pool_end, spikes, group_of, len(groups))
     groups["capacity"] = _capacity(groups, entries, spikes, group_of, plan.block)
+    plan = plan._replace(groups=groups)
+    turn = np.arange(len(groups)) % TURNS
+    groups["bucket"] = turn * plan.records
+    groups["first_bucket"] = turn * plan.buckets
+    groups["spill"] = turn * (2 * plan.block * plan.spill_lanes)
     return plan._replace(
         groups=groups, entries=entries, segments=segments, items=items, item=item,
         pool_tile=dense.pool_tile.astype(np.int32),
@@ -171,7 +187,6 @@ def _segments(plan: Plan, dense, groups: np.ndarray, group_of: np.ndarray) -> np
     of = np.repeat(group_of, dense.entries["end"] - dense.entries["segment"])
     home = groups["lane"][of] + segments["lane"]
     first, last = (np.searchsorted(lane_of, home + more, side="right") - 1 for more in (0, segments["held"] - 1))
-    segments["gid"] = plan.network.first_gid[plan.tiles.population[first]]
     segments["tile"] = first - groups["tile"][of]
     segments["ratio"] = (last - first + 1) / segments["held"]
     return segments
@@ -278,18 +293,17 @@ def arrays(plan: Plan) -> dict[str, tuple[int, ...]]:
     }
     if not plan.tiles.pure:
         return shapes | {"sums": (2, plan.lanes)}
-    records = (plan.groups["capacity"] * plan.groups["tiles"] * plan.block).max(initial=0)
     return shapes | {
-        "bucket": (int(records),),
-        "bucket_count": (plan.buckets,),
-        "spilled": (plan.buckets,),
-        "spill": (plan.block, 2, plan.spill_lanes),
+        "bucket": (plan.turns * plan.records,),
+        "bucket_count": (plan.turns * plan.buckets,),
+        "spilled": (plan.turns * plan.buckets,),
+        "spill": (plan.turns, plan.block, 2, plan.spill_lanes),
     }
 
 
 def scatter_bytes(buckets: int, threads: int = THREADS) -> int:
     """Shared memory of `scatter`: struct Bench of scatter.cuh."""
-    words = 256 + 3 * buckets + 1 + threads + 1 + WARP + 3 * MAX_BLOCK + 1
+    words = 256 + STAGED * threads + 3 * buckets + 1 + threads + 1 + WARP + 3 * MAX_BLOCK + 1
     return 8 * (STAGED + HITS) * threads + 4 * words + STAGED * threads
 
 

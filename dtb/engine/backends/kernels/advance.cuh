@@ -5,17 +5,17 @@
 
 // Add a bucket, and what did not fit it, to the sums of a tile.
 DEVICE void take_bucket(const World* w, const Group& group, u32 q, i64 tile, u32 step, i32* sums) {
-    u32 count = w->bucket_count[q], n = (u32)least(count, group.capacity);
-    const u32* bucket = w->bucket + q * group.capacity;
+    u32 count = w->bucket_count[group.first_bucket + q], n = (u32)least(count, group.capacity);
+    const u32* bucket = w->bucket + group.bucket + q * group.capacity;
     for (u32 i = threadIdx.x; i < n; i += blockDim.x) {
         u32 record = bucket[i];
         atomicAdd(sums + (record >> 15 & 1) * w->width + (record & 0x7FFF), (i32)(record >> 16));
     }
-    if (!w->spilled[q]) return;
+    if (!w->spilled[group.first_bucket + q]) return;
     __syncthreads();
     i64 lane = w->tile_lane[tile] - group.lane;
     for (u32 kind = 0; kind < 2; kind++) {
-        i32* spill = w->spill + (2 * step + kind) * w->spill_lanes + lane;
+        i32* spill = w->spill + group.spill + (2 * step + kind) * w->spill_lanes + lane;
         for (i32 i = (i32)threadIdx.x; i < w->tile_n[tile]; i += (i32)blockDim.x) {
             sums[kind * w->width + i] += spill[i];
             spill[i] = 0;
@@ -122,8 +122,8 @@ KERNEL(2) advance(const World* __restrict__ w, i64 number) {
         take_bucket(w, group, q, tile, (u32)p, sums);
         __syncthreads();
         if (threadIdx.x == 0) {
-            taken += w->bucket_count[q];
-            w->bucket_count[q] = w->spilled[q] = 0;
+            taken += w->bucket_count[group.first_bucket + q];
+            w->bucket_count[group.first_bucket + q] = w->spilled[group.first_bucket + q] = 0;
             c.stimulus = stimulus_of(w, w->tile_population[tile], begin + p);
         }
         const Now now = step_of(w, begin + p);

@@ -13,6 +13,7 @@ static const u32 STAGED = 2;  // spikes held per thread
 static const u32 HITS = 8;    // synapses held per thread before they are written
 static const u32 ROUND = 4;   // draws of a thread between two looks at how many there are
 static const u32 MAX_BLOCK = 16;
+static const u32 NOWHERE = 0xFFFFFFFFu;  // no lane of this group
 
 struct alignas(8) Hit {
     u32 record;  // as in World.bucket
@@ -22,6 +23,7 @@ struct alignas(8) Hit {
 struct Bench {
     u64* z;            // (STAGED T,) gid · GOLDEN of spikes
     Hit* hits;         // (HITS T,) synapses found
+    u32* mine;         // (STAGED T,) lane of a spike's neuron, counted from the group's first, or NOWHERE
     i32* weights;      // (256,)
     u32* held;         // (Q,) synapses found for each bucket
     u32* base;         // (Q,) where they go in it
@@ -44,7 +46,8 @@ DEVICE Bench bench(const World* w, u64* arena, const Group& group) {
     b.buckets = b.tiles * (u32)w->block;
     b.z = arena;
     b.hits = (Hit*)(b.z + STAGED * threads);
-    b.weights = (i32*)(b.hits + HITS * threads);
+    b.mine = (u32*)(b.hits + HITS * threads);
+    b.weights = (i32*)(b.mine + STAGED * threads);
     b.held = (u32*)(b.weights + 256);
     b.base = b.held + b.buckets;
     b.first_lane = b.base + b.buckets;
@@ -70,61 +73,67 @@ DEVICE void prepare(const World* w, const Entry& entry, const Group& group, cons
 }
 
 // A synapse whose bucket is full.
-DEVICE void overflow(const World* w, u32 q, u32 record, const Bench& b) {
+DEVICE void overflow(const World* w, const Group& group, u32 q, u32 record, const Bench& b) {
     u32 step = q / b.tiles, tile = q % b.tiles, lane = b.first_lane[tile] + (record & 0x7FFF);
-    atomicAdd(w->spill + (2 * step + (record >> 15 & 1)) * w->spill_lanes + lane, (i32)(record >> 16));
-    w->spilled[q] = 1;
+    i32* sums = w->spill + group.spill + (2 * step + (record >> 15 & 1)) * w->spill_lanes;
+    atomicAdd(sums + lane, (i32)(record >> 16));
+    w->spilled[group.first_bucket + q] = 1;
 }
 
 // Write what was found to the buckets; nothing is found afterwards. Every thread of the block comes here, after a
 // barrier, and leaves after another.
-DEVICE void write_out(const World* w, i64 capacity, const Bench& b) {
+DEVICE void write_out(const World* w, const Group& group, const Bench& b) {
     const u32 n = *b.count;
     for (u32 q = threadIdx.x; q < b.buckets; q += blockDim.x) {
         const u32 mine = b.held[q];
         if (!mine) continue;
         b.held[q] = 0;
-        b.base[q] = atomicAdd(w->bucket_count + q, mine);
+        b.base[q] = atomicAdd(w->bucket_count + group.first_bucket + q, mine);
         atomicAdd(b.tally + q / b.tiles, mine);
     }
     __syncthreads();
-    u32* const bucket = w->bucket;
+    u32* const bucket = w->bucket + group.bucket;
+    const i64 capacity = group.capacity;
     for (u32 i = threadIdx.x; i < n; i += blockDim.x) {
         const Hit hit = b.hits[i];
         const u32 q = hit.place & 0xFFFF, at = b.base[q] + (hit.place >> 16);
         if (at < capacity) bucket[q * capacity + at] = hit.record;
-        else overflow(w, q, hit.record, b);
+        else overflow(w, group, q, hit.record, b);
     }
     if (threadIdx.x == 0) *b.count = 0;
     __syncthreads();
 }
 
-// The group's tile that holds a lane; the guess is nearly right.
+// The group's tile that holds a lane; the guess is right, or off by one or two.
 DEVICE u32 tile_of(const Bench& b, u32 lane, u32 guess) {
     u32 tile = guess < b.tiles ? guess : b.tiles - 1;
-    while (lane < b.first_lane[tile]) tile--;
-    while (lane >= b.first_lane[tile + 1]) tile++;
+    while (lane - b.first_lane[tile] >= b.first_lane[tile + 1] - b.first_lane[tile])  // below its first wraps round
+        tile += lane < b.first_lane[tile] ? NOWHERE : 1;
     return tile;
 }
 
-// Stratum j of one spike: whether it has a synapse of this entry in this group, and if so which; if it is dropped, that
-// is counted.
-DEVICE bool draw(const World* w, const Entry& entry, u64 z, u32 plane, u32 j, const Bench& b, u32* record, u32* bucket) {
-    const u64 r = position_word(b.draw_key, z, j), u = on_axis(j, r);
+// Stratum j of spike s: whether it has a synapse of this entry in this group, and if so which; if it is dropped, that is
+// counted.
+DEVICE bool draw(const World* w, const Entry& entry, u32 s, u32 j, const Bench& b, u32* record, u32* bucket) {
+    const u64 z = b.z[s], r = position_word(b.draw_key, z, j), u = on_axis(j, r);
     if (u - entry.low >= entry.high - entry.low) return false;
-    const Segment* s = segment_of(b.segments, entry.segment, u);
-    const i64 k = place(u - s->bound, r, s->spare, s->scale, s->most);
-    const u64 x = (u64)(k - s->first);
-    if (x >= s->held) return false;
-    if (entry.own && (u64)(s->gid + k) * GOLDEN == z) {  // GOLDEN is odd: equal products, equal gids
+    const Segment* segment = segment_of(b.segments, entry.segment, u);
+    u64 x = (u64)(place(u - segment->bound, r, segment->spare, segment->scale) - segment->first);
+    if (x >= segment->held) {
+        if ((i64)x < segment->most - segment->first) return false;
+        x = (u64)(segment->most - segment->first);  // the product was rounded up, past the last neuron
+        if (x >= segment->held) return false;
+    }
+    const u32 lane = segment->lane + (u32)x, plane = b.plane[s];
+    if (entry.own && lane == b.mine[s]) {
         atomicAdd(b.tally + MAX_BLOCK + plane, 1u);
         return false;
     }
-    if (is_lesioned(w->lesion_key, z, j, entry.lesion)) {
+    if (entry.lesion && is_lesioned(w->lesion_key, z, j, entry.lesion)) {
         atomicAdd(b.tally + 2 * MAX_BLOCK + plane, 1u);
         return false;
     }
-    const u32 lane = s->lane + (u32)x, tile = tile_of(b, lane, s->tile + (u32)((f32)(u32)x * s->ratio));
+    const u32 tile = tile_of(b, lane, segment->tile + (u32)((f32)(u32)x * segment->ratio));
     *bucket = plane * b.tiles + tile;
     *record = (u32)b.weights[weight_class(b.draw_key, z, j)] << 16 | (u32)entry.kind << 15 | (lane - b.first_lane[tile]);
     return true;
@@ -143,14 +152,14 @@ DEVICE void gather(bool hit, u32 record, u32 bucket, const Bench& b) {
 }
 
 // All strata of an item, for n spikes on the bench.
-DEVICE void draw_all(const World* w, const Item& item, const Entry& entry, i64 capacity, u32 n, const Bench& b) {
+DEVICE void draw_all(const World* w, const Item& item, const Entry& entry, const Group& group, u32 n, const Bench& b) {
     const u32 draws = n * (item.stratum_end - item.stratum), threads = blockDim.x;
     const u32 step_s = threads % n, step_j = threads / n;
     u32 x = threadIdx.x, s = x % n, j = item.stratum + x / n;
     for (u32 from = 0; from < draws; from += ROUND * threads) {
         for (u32 round = 0; round < ROUND; round++) {
             u32 record = 0, bucket = 0;
-            const bool hit = x < draws && draw(w, entry, b.z[s], b.plane[s], j, b, &record, &bucket);
+            const bool hit = x < draws && draw(w, entry, s, j, b, &record, &bucket);
             gather(hit, record, bucket, b);
             x += threads;
             s += step_s;
@@ -163,19 +172,23 @@ DEVICE void draw_all(const World* w, const Item& item, const Entry& entry, i64 c
         __syncthreads();
         const bool full = *b.count > (HITS - ROUND) * threads;
         __syncthreads();
-        if (full) write_out(w, capacity, b);
+        if (full) write_out(w, group, b);
     }
 }
 
 // Put the spikes from number `from` on, of T source tiles from number `pool` on, on the bench; there are n.
-DEVICE void stage(const World* w, i32 pool, u32 from, u32 n, i64 emitted, i64 now, const Bench& b) {
+DEVICE void stage(const World* w, const Group& group, i32 pool, u32 from, u32 n, i64 emitted, i64 now, const Bench& b) {
+    const u32 lanes = b.first_lane[b.tiles];
     for (u32 i = threadIdx.x; i < n; i += blockDim.x) {
         u32 x = from + i, which = last_upto(b.offset, blockDim.x, x);
         i64 tile = w->pool_tile[pool + (i32)which];
         u32 at = position(w, tile, emitted) + x - b.offset[which];
         u32 plane = 0;
         while (plane + 1 < now && at >= position(w, tile, emitted + plane + 1)) plane++;
-        b.z[i] = (u64)(w->tile_first[tile] + *slot(w, tile, at)) * GOLDEN;
+        const u32 neuron = *slot(w, tile, at);
+        const i64 lane = w->tile_lane[tile] + neuron - group.lane;
+        b.z[i] = (u64)(w->tile_first[tile] + neuron) * GOLDEN;
+        b.mine[i] = lives_here(w, tile) && lane >= 0 && lane < lanes ? (u32)lane : NOWHERE;
         b.plane[i] = (u8)plane;
     }
 }
@@ -204,13 +217,13 @@ KERNEL(2) scatter(const World* __restrict__ w, i64 first) {
         const u32 spikes = scan(b.offset, threads, b.partial);
         for (u32 from = 0; from < spikes; from += STAGED * threads) {
             const u32 held = spikes - from < STAGED * threads ? spikes - from : STAGED * threads;
-            stage(w, pool, from, held, emitted, now, b);
+            stage(w, group, pool, from, held, emitted, now, b);
             __syncthreads();
-            draw_all(w, item, entry, group.capacity, held, b);
+            draw_all(w, item, entry, group, held, b);
         }
         __syncthreads();
     }
-    if (*b.count) write_out(w, group.capacity, b);
+    if (*b.count) write_out(w, group, b);
     for (u32 i = threadIdx.x; i < 3 * MAX_BLOCK; i += threads) {
         if (!b.tally[i]) continue;
         const u32 column = column_of(w, emitted + i % MAX_BLOCK);

@@ -26,7 +26,7 @@ DEVICE i64 target_of(const World* w, i64 i, i64 e, i64 k, u64 within, u64 r) {
     i64 n = w->first_gid[population + 1] - w->first_gid[population];
     u32 spare = spare_bits(high - low);
     f64 scale = (f64)n / (f64)(i64)((high - low) << spare);
-    return w->first_gid[population] + place(within - low, r, spare, scale, n - 1);
+    return w->first_gid[population] + least(place(within - low, r, spare, scale), n - 1);
 }
 
 // Add synapse j to the sums of its target, or count why not; nothing where the target lives on another rank.

@@ -1,23 +1,31 @@
 // The synapse rule of dtb/network/synapses.py, one draw by one thread.   u and c are 32.32 fixed point.
 
-// ⌊(u - c) n / d⌋ as one float64 product of an exact integer and a constant; see synapses.place.
-DEVICE i64 place(u64 offset, u64 r, u32 spare, f64 scale, i64 most) {
+// ⌊(u - c) n / d⌋ as one float64 product of an exact integer and a constant; see synapses.place. At most n - 1 is meant.
+DEVICE i64 place(u64 offset, u64 r, u32 spare, f64 scale) {
     u64 exact = (offset << spare) + ((r & LOW) >> (32 - spare));
-    i64 found = (i64)((f64)(i64)exact * scale);
-    return found < most ? found : most;
+    return (i64)((f64)(i64)exact * scale);
 }
 
 // Where synapse j of a neuron lies on the u axis, from its draw r.
 DEVICE u64 on_axis(u64 j, u64 r) { return (j << 32) + (r >> 32); }
 
-DEVICE u64 position_word(const u64* draw_key, u64 z, u64 j) { return hash64(z, draw_key[4 * j], draw_key[4 * j + 1]); }
+struct alignas(16) Key {
+    u64 k0, k1;
+};
+
+// Words of stratum j: of its position, and of its weight; both keys lie together, see World.draw_key.
+DEVICE u64 position_word(const u64* draw_key, u64 z, u64 j) {
+    const Key key = ((const Key*)draw_key)[2 * j];
+    return hash64(z, key.k0, key.k1);
+}
 
 DEVICE u32 weight_class(const u64* draw_key, u64 z, u64 j) {
-    return (u32)(hash64(z, draw_key[4 * j + 2], draw_key[4 * j + 3]) >> 56);
+    const Key key = ((const Key*)draw_key)[2 * j + 1];
+    return (u32)(hash64(z, key.k0, key.k1) >> 56);
 }
 
 DEVICE bool is_lesioned(const u64* lesion_key, u64 z, u64 j, u64 lesion) {
-    return lesion && (hash64(z, lesion_key[2 * j], lesion_key[2 * j + 1]) >> 32) < lesion;
+    return (hash64(z, lesion_key[2 * j], lesion_key[2 * j + 1]) >> 32) < lesion;
 }
 
 // synapses.scale: ⌊width · share / 2³²⌋.

@@ -58,8 +58,6 @@ struct alignas(16) Segment {
     u32 tile;   // the group's tile that holds the first
     f32 ratio;  // tiles per target
     u32 unused;
-    i64 gid;    // of target 0
-    i64 padding;
 };
 
 // What one block of threads draws: some strata of an entry, for the spikes of some tiles.
@@ -72,12 +70,17 @@ struct Item {
     u32 stratum_end;
 };
 
-// Consecutive tiles that receive at once.
+// Consecutive tiles that receive at once. Neighbouring groups have buckets of their own, so that one can be drawn while
+// the other is added up.
 struct Group {
-    i64 lane;      // of its first neuron
-    i64 capacity;  // synapses that a bucket holds
-    i32 tile;      // first tile
+    i64 lane;          // of its first neuron
+    i64 capacity;      // synapses that a bucket holds
+    i64 bucket;        // where its buckets begin in World.bucket
+    i64 spill;         // and its sums in World.spill
+    i32 first_bucket;  // number of its first bucket in World.bucket_count and spilled
+    i32 tile;          // first tile
     i32 tiles;
+    i32 unused;
 };
 
 struct World {
@@ -138,8 +141,8 @@ struct World {
     Group* groups;
     i32* pool_tile;
     u32* bucket;           // synapses: weight << 16 | kind << 15 | neuron in its tile
-    u32* bucket_count;     // (buckets,) of the group at work: step in the block · tiles + tile
-    i32* spill;            // (block, 2, lanes of the widest group) sums of what found its bucket full
+    u32* bucket_count;     // of the groups at work: step in the block · tiles + tile
+    i32* spill;            // (…, block, 2, lanes of the widest group) sums of what found its bucket full
     u32* spilled;          // (buckets,) whether there is any
     i64 spill_lanes;
     // spread: the rows of cpu_rows.Rows and the order of cpu_sparse.Sparse
