@@ -15,8 +15,7 @@ platforms=()
 for glibc in 2_28 2_27 2_26 2_24 2_17; do platforms+=(--platform "manylinux_${glibc}_x86_64"); done
 platforms+=(--platform manylinux2014_x86_64 --platform manylinux1_x86_64)
 
-needs=(cupy-cuda13x nvidia-cuda-nvrtc numpy scipy numba h5py google-crc32c zarr pydantic typer rich xarray
-       matplotlib jinja2 nilearn pytest hypothesis)
+needs=(cupy-cuda13x nvidia-cuda-nvrtc numpy scipy numba h5py google-crc32c zarr pytest)
 if (($#)); then needs=(--no-deps "$@"); fi
 
 mkdir -p "$folder"

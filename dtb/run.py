@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dtb.brain import Brain, default_brain
 from dtb.config import Config
+from dtb.engine.backends.cuda_device import OPTIONS
 from dtb.engine.checkpoint_file import generations
 from dtb.engine.comm import Communicator, LocalComm
 from dtb.engine.ranks import agree
@@ -379,7 +381,7 @@ def pseudonym(config: Config, brain: Brain) -> str:
 def provenance(brain: Brain, network: Network, config: Config) -> str:
     """Where a run comes from, without names of people, machines or folders."""
     told = ("source", "terms", "acknowledgement", "citation", "statements")
-    content = {
+    content: dict[str, Any] = {
         "use": "Research use only; not a medical device.",
         "generated_by": {"name": "Digital Twin Brain", "versions": versions()},
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -388,6 +390,8 @@ def provenance(brain: Brain, network: Network, config: Config) -> str:
         "brain": {"name": pseudonym(config, brain), "sha256": brain.digest()}
         | {key: brain.provenance[key] for key in told if key in brain.provenance},
     }
+    if config.Simulation.backend == "cuda":
+        content["kernels"] = {"compiler": "NVRTC", "options": list(OPTIONS)}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 

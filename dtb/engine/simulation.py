@@ -21,7 +21,7 @@ from dtb.engine.recording import Activity, Recording
 from dtb.engine.statistics import sample_stride
 from dtb.engine.storage import choose_storage
 from dtb.network.network import Network
-from dtb.network.tiles import DEVICE_TILE, LANES, MAX_TILE, tile
+from dtb.network.tiles import LANES, MAX_TILE, device_tile, tile
 
 if TYPE_CHECKING:
     from dtb.engine.backends.state import Backend, RankBackend, Snapshot
@@ -118,7 +118,7 @@ class Simulation:
         self._digest = 0
         if partition is None:
             tile_size = shared_size(network, tile_size, self.comm.size)
-            tile_size = min(tile_size, DEVICE_TILE) if backend == "cuda" else tile_size
+            tile_size = min(tile_size, device_tile(network.n_neurons)) if backend == "cuda" else tile_size
         tiles = tile(network, tile_size)
         here, self._ranks = None, None
         self.tiles = len(tiles.n)

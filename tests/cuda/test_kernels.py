@@ -15,7 +15,6 @@ from dtb.engine.simulation import Simulation
 from dtb.network.lesion import lesion_tracts
 from tests.contracts.test_backends import BackendContract, run
 from tests.cuda.host_device import HostDevice
-from tests.laws.test_law1_checkpoints import told
 from tests.networks import delay_line, regional, tiny_populations
 
 CUDA = {"backend": "cuda"}
@@ -26,6 +25,11 @@ def few_threads(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 64 threads: on a processor a fiber each. Nothing depends on their number."""
     if isinstance(device, HostDevice):
         monkeypatch.setattr(cuda, "THREADS", 64)
+
+
+def told(simulation: Simulation) -> tuple:
+    counts = simulation.spikes, simulation.synaptic_events, simulation.autapses, simulation.lesioned
+    return simulation.spike_digest, simulation.state_digest, *counts
 
 
 class TestCuda(BackendContract):

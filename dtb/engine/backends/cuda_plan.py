@@ -30,7 +30,8 @@ SPILL_BYTES = 1 << 28  # sums for buckets that overflow: of one group, whatever 
 BUCKET_BYTES = 1 << 30  # likewise
 MARGIN = 2.5  # times the synapses expected in a bucket
 EXPECTED_HZ = 8.0  # spikes/s, to guess how many arrive; nothing but speed depends on it
-DRAWS = 32_768  # of one item, about
+DRAWS, FEWEST_DRAWS = 32_768, 2_048  # of one item, about
+ITEMS = 1_056  # of a group, at least, where they have FEWEST_DRAWS: four for each block that 132 SMs hold at once
 FEWEST_SPIKES = 2_048  # of one item, before its strata are cut
 HISTORY_MS, LEAST_STEPS, MOST_STEPS = 128.0, 128, 512  # of one call
 ROOM = 1.75  # spikes kept of a neuron, on average, beside those that one block may bring
@@ -193,13 +194,17 @@ def _segments(plan: Plan, dense, groups: np.ndarray, group_of: np.ndarray) -> np
 
 
 def _items(entries, pool, pool_end, spikes, group_of, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Items of about DRAWS draws, group by group, the longest first; and where each group's begin."""
+    """Items of about DRAWS draws, fewer where a group would have too few; the longest of a group first; and where each
+    group's begin.
+    """
     low, high = entries["low"] >> np.uint64(32), (entries["high"] - np.uint64(1)) >> np.uint64(32)
     strata = (high - low).astype(np.int64) + 1
-    wanted = np.clip(DRAWS / strata, FEWEST_SPIKES, np.maximum(spikes, FEWEST_SPIKES))
+    share = np.bincount(group_of, spikes * strata, n_groups)[group_of] / ITEMS
+    draws = np.clip(share, FEWEST_DRAWS, DRAWS)
+    wanted = np.clip(draws / strata, FEWEST_SPIKES, np.maximum(spikes, FEWEST_SPIKES))
     tiles = pool_end - pool
     pools = np.clip(np.rint(spikes / wanted).astype(np.int64), 1, np.maximum(tiles, 1))
-    parts = np.clip(np.rint(spikes / pools * strata / DRAWS).astype(np.int64), 1, strata)
+    parts = np.clip(np.rint(spikes / pools * strata / draws).astype(np.int64), 1, strata)
     n = pools * parts
     e = np.repeat(np.arange(len(entries)), n)
     number = np.arange(len(e)) - np.repeat(np.cumsum(n) - n, n)

@@ -105,7 +105,7 @@ KERNEL(2) advance(const World* __restrict__ w, i64 number) {
     extern __shared__ u64 arena[];
     const i64 steps = steps_now(w);
     if (steps <= 0) return;
-    const Group group = w->groups[number];
+    const Group& group = w->groups[number];
     const i64 tile = group.tile + (i64)blockIdx.x, begin = w->clock[STEP];
     const u32 n = (u32)w->tile_n[tile], words = (n + 31) / 32, width = (u32)w->width;
     Parameters& c = *(Parameters*)arena;

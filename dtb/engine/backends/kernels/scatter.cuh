@@ -200,7 +200,7 @@ KERNEL(2) scatter(const World* __restrict__ w, i64 first) {
     if (now <= 0) return;
     const Item item = w->items[first + blockIdx.x];
     const Entry entry = w->entries[item.entry];
-    const Group group = w->groups[item.group];
+    const Group& group = w->groups[item.group];
     const u32 threads = blockDim.x;
     const Bench b = bench(w, arena, group);
     const i64 emitted = w->clock[STEP] - entry.delay;
