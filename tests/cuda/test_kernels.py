@@ -100,6 +100,18 @@ def test_the_brain_fires_the_spikes_of_the_cpu(device: Device, microcircuit: str
         assert np.array_equal(recordings[0][name], recordings[1][name]), name
 
 
+def test_populations_of_many_tiles_fire_the_spikes_of_the_cpu() -> None:
+    network = regional(n_regions=2, n=60_000, in_degree=80.0)
+    ours, theirs = (Simulation(network, seed=5, **way) for way in (CUDA, {"synapses": "procedural"}))
+    for simulation in (ours, theirs):
+        simulation.control.mean[:] *= np.float32(1.2)
+        simulation.run(8.0)
+    assert len(ours._backend.tiles.n) > 100
+    assert np.bincount(ours._backend.plan.items["entry"]).max() > 1, "no entry is shared by several blocks of threads"
+    assert theirs.spikes > 500
+    assert told(ours) == told(theirs)
+
+
 def test_every_delay_arrives_at_exactly_its_step() -> None:
     for n in (1, 40):
         network = delay_line(60, step=0.5, n=n)

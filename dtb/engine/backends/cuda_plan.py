@@ -223,7 +223,7 @@ def _capacity(groups, entries, spikes, group_of, block: int) -> np.ndarray:
     synapses_of = spikes * ((entries["high"] - entries["low"]).astype(float) / synapses.ONE)
     buckets = groups["tiles"].astype(np.int64) * block
     expected = np.bincount(group_of, synapses_of, len(groups)) / buckets
-    most = BUCKET_BYTES // 4 // buckets
+    most = BUCKET_BYTES // 4 // buckets // WARP * WARP
     return np.minimum(-(-(expected * MARGIN).astype(np.int64) // WARP) * WARP + 2 * WARP, most)
 
 

@@ -3,14 +3,24 @@
 // Shared memory: parameters, sums (2, width), fired (width / 32), before (width / 32), partial (32,); see
 // cuda_plan.advance_bytes. Parameters lie there because 24 registers more would halve the threads that an SM holds.
 
-// Add a bucket, and what did not fit it, to the sums of a tile.
+struct alignas(16) Four {
+    u32 record[4];
+};
+
+DEVICE void add_record(const World* w, i32* sums, u32 record) {
+    atomicAdd(sums + (record >> 15 & 1) * (u32)w->width + (record & 0x7FFF), (i32)(record >> 16));
+}
+
+// Add a bucket, and what did not fit it, to the sums of a tile. Buckets begin at multiples of 32 records.
 DEVICE void take_bucket(const World* w, const Group& group, u32 q, i64 tile, u32 step, i32* sums) {
     u32 count = w->bucket_count[group.first_bucket + q], n = (u32)least(count, group.capacity);
     const u32* bucket = w->bucket + group.bucket + q * group.capacity;
-    for (u32 i = threadIdx.x; i < n; i += blockDim.x) {
-        u32 record = bucket[i];
-        atomicAdd(sums + (record >> 15 & 1) * w->width + (record & 0x7FFF), (i32)(record >> 16));
+    for (u32 i = threadIdx.x; i < n / 4; i += blockDim.x) {
+        const Four four = ((const Four*)bucket)[i];
+#pragma unroll
+        for (u32 r = 0; r < 4; r++) add_record(w, sums, four.record[r]);
     }
+    for (u32 i = n / 4 * 4 + threadIdx.x; i < n; i += blockDim.x) add_record(w, sums, bucket[i]);
     if (!w->spilled[group.first_bucket + q]) return;
     __syncthreads();
     i64 lane = w->tile_lane[tile] - group.lane;
