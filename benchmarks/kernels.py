@@ -98,7 +98,7 @@ def shared_of(name: str, tile: int) -> int:
     threads = cuda_plan.THREADS
     if name == "scatter":
         return cuda_plan.scatter_bytes(cuda_plan.MAX_BUCKETS, threads)
-    if name in ("advance", "advance_mixed"):
+    if name in ("advance", "advance_spread"):
         return cuda_plan.advance_bytes(tile, name == "advance")
     return 4 * (threads + cuda_plan.WARP) if name == "measure_message" else 0
 

@@ -38,7 +38,7 @@ def test_nvrtc_compiles_the_kernels_without_a_word(architecture: str) -> None:
 
 
 def test_the_largest_tile_fits_the_shared_memory_of_every_architecture() -> None:
-    largest = cuda_plan.advance_bytes(cuda_plan.LARGEST_TILE, pure=True)
+    largest = cuda_plan.advance_bytes(cuda_plan.LARGEST_TILE, scattered=True)
     assert largest <= min(SHARED.values())
     assert cuda_plan.scatter_bytes(cuda_plan.MAX_BUCKETS) <= min(SHARED.values())
 

@@ -73,6 +73,7 @@ def test_every_kernel_is_launched(host: HostDevice, monkeypatch: pytest.MonkeyPa
     launch = host.launch
     monkeypatch.setattr(host, "launch", lambda each: (seen.add(each.kernel), launch(each)))
     monkeypatch.setattr(cuda_plan, "ROOM", 0.1)
+    monkeypatch.setattr(cuda_plan, "few_spikes", lambda plan, dt: False)
     for make in (regional, tiny_populations):
         run(make(), steps=120, **CUDA)
         simulation = Simulation(make(), **CUDA)
@@ -172,3 +173,11 @@ def test_without_a_gpu_nothing_is_measured() -> None:
         pytest.skip("there is a GPU here")
     done = subprocess.run([sys.executable, "-m", "benchmarks.gpu"], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "nothing can be measured here: backend 'cuda'" in done.stderr
+
+
+def test_few_spikes_are_looked_for_one_by_one() -> None:
+    """By what is predicted: up to some hundred thousand neurons of a brain, but not in a column with wide rows."""
+    brains = [dtb.build_network(dtb.default_brain(), n_neurons=n) for n in (20_000, 5_000_000)]
+    plans = [Simulation(network, **CUDA)._backend.plan for network in brains]
+    assert [plan.scattered for plan in plans] == [False, True]
+    assert Simulation(gpu.circuit(7_700), dt=0.1, **CUDA)._backend.plan.scattered

@@ -27,6 +27,12 @@ def few_threads(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cuda, "THREADS", 64)
 
 
+@pytest.fixture(autouse=True)
+def scattered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These networks are so small that large populations would be delivered to spike by spike, too."""
+    monkeypatch.setattr(cuda_plan, "few_spikes", lambda plan, dt: False)
+
+
 def told(simulation: Simulation) -> tuple:
     counts = simulation.spikes, simulation.synaptic_events, simulation.autapses, simulation.lesioned
     return simulation.spike_digest, simulation.state_digest, *counts
@@ -38,6 +44,19 @@ class TestCuda(BackendContract):
 
 class TestCudaInSmallTiles(BackendContract):
     settings = CUDA | {"tile_size": 48}
+
+
+class TestCudaSpikeBySpike(BackendContract):
+    """Large populations, and few spikes."""
+
+    settings = CUDA
+
+    @pytest.fixture(autouse=True)
+    def spread(self, scattered: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cuda_plan, "few_spikes", lambda plan, dt: True)
+
+    def test_this_network_is_delivered_to_spike_by_spike(self) -> None:
+        assert not Simulation(regional(), **self.settings)._backend.plan.scattered
 
 
 class TestCudaInManyGroups(BackendContract):
@@ -81,10 +100,12 @@ def test_the_number_of_threads_changes_nothing(threads: int, monkeypatch: pytest
     assert told(other) == told(first)
 
 
-@pytest.mark.parametrize("microcircuit", ["ei", "column"])
-@pytest.mark.parametrize("dt", [1.0, 0.1])
-def test_the_brain_fires_the_spikes_of_the_cpu(device: Device, microcircuit: str, dt: float, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("microcircuit", "dt", "few"), [("ei", 1.0, False), ("ei", 1.0, True), ("column", 1.0, True), ("ei", 0.1, False)]
+)
+def test_the_brain_fires_the_spikes_of_the_cpu(device: Device, microcircuit, dt: float, few: bool, monkeypatch) -> None:
     """Whole: all regions and tracts of the embedded brain, rates, membranes and rasters recorded."""
+    monkeypatch.setattr(cuda_plan, "few_spikes", lambda plan, dt: few)
     if isinstance(device, HostDevice):
         monkeypatch.setattr(cuda, "THREADS", 32)
     network = dtb.build_network(dtb.default_brain(), n_neurons=20_000, in_degree=40, microcircuit=microcircuit)

@@ -107,7 +107,7 @@ class CudaBackend:
             )
         shared = max(
             cuda_plan.scatter_bytes(plan.buckets, self.block_threads) if len(plan.groups) else 0,
-            cuda_plan.advance_bytes(plan.width, plan.tiles.pure),
+            cuda_plan.advance_bytes(plan.width, plan.scattered),
         )
         if shared > device.shared:
             raise ValueError(
@@ -196,13 +196,15 @@ class CudaBackend:
         """Bring what `go` needs for at most `steps` steps to the device; the spikes of all of them are kept."""
         begin = state.since = state.step
         steps = min(steps, self.plan.steps)
-        world, pure = state.world, self.tiles.pure
+        world, scattered = state.world, self.plan.scattered
         noise = np.zeros((self.plan.steps, 2), np.uint64)
         noise[:steps] = rng.key(state.seed, rng.Stream.NOISE, np.arange(begin, begin + steps))
         self.device.write(world.arrays["noise_key"], noise)
         now = np.ascontiguousarray(stimulus[:steps], np.float32)
-        world.put(table=cuda_plan.dynamics(self.network, self.constants, control, pure), stimulus=now, stimuli=len(now))
-        if not pure:
+        world.put(
+            table=cuda_plan.dynamics(self.network, self.constants, control, scattered), stimulus=now, stimuli=len(now)
+        )
+        if not scattered:
             world.put(gain=control.gain, mean=control.mean, sd=control.sd)
         out = np.zeros((steps, len(samples), 6), np.float32)
         start, neuron, slot = self._probes(samples)
@@ -247,7 +249,7 @@ class CudaBackend:
         taken out before they are filled again, and a block must have ended before the next one is drawn.
         """
         plan, threads, record = self.plan, self.block_threads, state.world.record
-        update = cuda_plan.advance_bytes(plan.width, plan.tiles.pure)
+        update = cuda_plan.advance_bytes(plan.width, plan.scattered)
         queue = int(len(plan.groups) > 1)
         launches: list[Launch] = []
         for _ in range(blocks):
@@ -263,9 +265,9 @@ class CudaBackend:
                 after = (len(launches) - 1,) if queue and n else ()
                 taken.append(len(launches))
                 launches.append(Launch("advance", int(group["tiles"]), threads, update, (record, g), 0, after))
-            if not plan.tiles.pure:
+            if not plan.scattered:
                 launches.append(Launch("spread", len(self.tiles.n), threads, 0, (record,)))
-                launches.append(Launch("advance_mixed", len(plan.layout.own), threads, update, (record,)))
+                launches.append(Launch("advance_spread", len(plan.layout.own), threads, update, (record,)))
             launches.append(Launch("tick", 1, cuda_plan.WARP, 0, (record,)))
         return launches
 
@@ -401,7 +403,8 @@ class CudaBackend:
 
     def neuron_bytes(self, state: State) -> int:
         """Memory of the device for everything that grows with the neurons."""
-        names = ("fields", "hold", "neuron", "start", "sums", "lane_population", "lanes_population")
+        names = ["fields", "hold", "neuron", "start", "lane_population", "lanes_population"]
+        names += [] if self.tiles.pure else ["sums"]  # where it is, they are few: see cuda_plan.SPREAD_BYTES
         return sum(state.world.arrays[name].nbytes for name in names if name in state.world.arrays)
 
     def synapse_bytes(self, state: State) -> int:

@@ -34,6 +34,10 @@ DRAWS, FEWEST_DRAWS = 32_768, 2_048  # of one item, about
 ITEMS = 1_056  # of a group, at least, where they have FEWEST_DRAWS: four for each block that 132 SMs hold at once
 FEWEST_SPIKES = 2_048  # of one item, before its strata are cut
 HISTORY_MS, LEAST_STEPS, MOST_STEPS = 128.0, 128, 512  # of one call
+SPREAD_BYTES = 1 << 23  # sums of `spread` where populations are large: a million neurons
+ITEM_NS, HIT_NS = 15.0, 0.012  # predicted: of an item whatever its spikes, and of a synapse
+VISIT_NS, SENT_NS = 0.32, 0.05  # predicted: of a spike on its way looked at in one step, and of a synapse
+LAUNCH_NS = 7_500.0  # predicted: of the three kernels of a block of steps
 ROOM = 1.75  # spikes kept of a neuron, on average, beside those that one block may bring
 
 PARAMETERS = (
@@ -47,7 +51,7 @@ class Plan(NamedTuple):
 
     block: steps between meetings; burst: spikes of a neuron in one; steps: of one call; columns: of the history.
     groups, entries, segments, items, pool_tile: see world.cuh; of group g the items are item[g] : item[g + 1].
-    spread: arrays of World where populations are small, and then there are no groups.
+    spread: arrays of World where `spread` delivers, spike by spike, and then there are no groups; see `few_spikes`.
     """
 
     network: Network
@@ -65,6 +69,11 @@ class Plan(NamedTuple):
     item: np.ndarray
     pool_tile: np.ndarray
     spread: dict[str, np.ndarray]
+
+    @property
+    def scattered(self) -> bool:
+        """Whether `scatter` delivers."""
+        return not self.spread
 
     @property
     def width(self) -> int:
@@ -107,7 +116,6 @@ def compile_plan(
     delays = [delay_steps(network, p, dt) for p in network.projections]
     longest = max((int(d.max(initial=1)) for d in delays), default=1)
     block = min(MAX_BLOCK, min((int(d.min(initial=MAX_BLOCK)) for d in delays), default=MAX_BLOCK))
-    block = block if tiles.pure else 1
     steps = int(np.clip(round(HISTORY_MS / dt), LEAST_STEPS, MOST_STEPS))
     columns = 1 << int(np.ceil(np.log2(longest + block + steps + 1)))
     groups, entries, segments, items = (np.zeros(0, record(n)) for n in ("Group", "Entry", "Segment", "Item"))
@@ -116,8 +124,23 @@ def compile_plan(
         entries, segments, items, np.zeros(1, np.int64), np.zeros(0, np.int32), {},
     )  # fmt: skip
     if tiles.pure:
-        return _scattered(plan, dt, lesions)
-    return plan._replace(spread=_spread(plan, dt, lesions))
+        scattered = _scattered(plan, dt, lesions)
+        if not few_spikes(scattered, dt):
+            return scattered
+    return plan._replace(block=1, burst=1, spread=_spread(plan, dt, lesions))
+
+
+def few_spikes(plan: Plan, dt: float) -> bool:
+    """Whether so few spikes arrive that looking for each of them is faster than items for all that may send some.
+
+    What is compared are predictions, from counts of instructions: docs/cuda.md.
+    """
+    lanes, items = plan.lanes, len(plan.items)
+    spikes = plan.network.n_neurons * EXPECTED_HZ / 1000 * dt  # of a step
+    events = plan.network.n_synapses * EXPECTED_HZ / 1000 * dt
+    scatter = (items * ITEM_NS + LAUNCH_NS) / plan.block + events * HIT_NS
+    spread = spikes * plan.longest * VISIT_NS + events * SENT_NS + LAUNCH_NS
+    return 8 * lanes <= SPREAD_BYTES and spread < scatter
 
 
 # groups, entries, items --------------------------------------------------------------------------------------------
@@ -248,12 +271,12 @@ def _spread(plan: Plan, dt: float, lesions) -> dict[str, np.ndarray]:
 # tables ------------------------------------------------------------------------------------------------------------
 
 
-def dynamics(network: Network, constants: Constants, control: Control, pure: bool) -> np.ndarray:
-    """World.table: a row of PARAMETERS for each population, or each class where tiles hold many populations."""
+def dynamics(network: Network, constants: Constants, control: Control, each: bool) -> np.ndarray:
+    """World.table: a row of PARAMETERS for each population, or for each class."""
     c = constants
-    k = network.population_class if pure else np.arange(len(c.step))
-    gain = control.gain if pure else np.ones((len(k), 4), np.float32)
-    mean, sd = (control.mean, control.sd) if pure else (np.zeros(len(k), np.float32),) * 2
+    k = network.population_class if each else np.arange(len(c.step))
+    gain = control.gain if each else np.ones((len(k), 4), np.float32)
+    mean, sd = (control.mean, control.sd) if each else (np.zeros(len(k), np.float32),) * 2
     columns = [c.step[k], c.leak[k], c.leak_drive[k], c.threshold[k], c.reset[k]]
     columns += [c.bg_mean[k] * mean, c.bg_noise[k] * sd, c.bg_decay[k]]
     columns += [c.g[k, u] * gain[:, u] for u in range(4)] + [c.e_rev[k, u] for u in range(4)]
@@ -296,7 +319,7 @@ def arrays(plan: Plan) -> dict[str, tuple[int, ...]]:
         "start": (t, plan.columns),
         "neuron": (int(rooms(plan).sum()),),
     }
-    if not plan.tiles.pure:
+    if not plan.scattered:
         return shapes | {"sums": (2, plan.lanes)}
     return shapes | {
         "bucket": (plan.turns * plan.records,),
@@ -312,6 +335,6 @@ def scatter_bytes(buckets: int, threads: int = THREADS) -> int:
     return 8 * (STAGED + HITS) * threads + 4 * words + STAGED * threads
 
 
-def advance_bytes(width: int, pure: bool) -> int:
+def advance_bytes(width: int, scattered: bool) -> int:
     """Shared memory of `advance`: parameters, sums, who fired, and workspace."""
-    return (4 * len(PARAMETERS) + 8 * width if pure else 0) + 8 * (width // WARP) + 4 * WARP
+    return (4 * len(PARAMETERS) + 8 * width if scattered else 0) + 8 * (width // WARP) + 4 * WARP

@@ -151,8 +151,8 @@ KERNEL(2) advance(const World* __restrict__ w, i64 number) {
     }
 }
 
-// Small populations: a block of threads per tile that lives here; sums are in World.sums.
-KERNEL(2) advance_mixed(const World* __restrict__ w) {
+// After `spread`: a block of threads per tile that lives here; sums are in World.sums.
+KERNEL(2) advance_spread(const World* __restrict__ w) {
     extern __shared__ u64 arena[];
     if (steps_now(w) <= 0) return;
     const i64 tile = w->own[blockIdx.x], t = w->clock[STEP], home = w->tile_lane[tile];
@@ -170,7 +170,7 @@ KERNEL(2) advance_mixed(const World* __restrict__ w) {
             inhibition = w->sums[w->lanes + lane];
             if (excitation) w->sums[lane] = 0;
             if (inhibition) w->sums[w->lanes + lane] = 0;
-            c = parameters_mixed(w, p);
+            c = parameters_of(w, p);
             c.stimulus = stimulus_of(w, p, t);
         }
         advance_neuron(w, c, tile, i, i < n, now, excitation, inhibition, fired);

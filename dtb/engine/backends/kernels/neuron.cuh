@@ -47,8 +47,8 @@ DEVICE i64 population_of(const World* w, i64 tile, i64 lane) {
 // The parameters of a neuron of population p, the stimulus apart: a row for each population.
 DEVICE Parameters parameters(const World* w, i64 p) { return ((const Parameters*)w->table)[p]; }
 
-// Where tiles hold many populations there is a row for each class, and what control turns is apart.
-DEVICE Parameters parameters_mixed(const World* w, i64 p) {
+// After `spread` there is a row for each class, and what control turns is apart.
+DEVICE Parameters parameters_of(const World* w, i64 p) {
     i32 k = w->population_class[p];
     Parameters c = ((const Parameters*)w->table)[k];
 #pragma unroll

@@ -1,4 +1,4 @@
-// Delivery to small populations, spike by spike: see cpu_sparse.py. Each spike still on its way looks up which of its
+// Delivery spike by spike, where populations or spikes are few: see cpu_sparse.py. Each spike still on its way looks up which of its
 // region's pairs have a delay equal to its age, draws the strata that those touch, and adds what hits to the sums of
 // its target, wherever it is.
 //
@@ -49,25 +49,73 @@ DEVICE void send(const World* w, const Source& from, u64 j, u64 r, i64 i, i64 e,
     }
 }
 
-// The strata of a range of u that lies in pair e; u counted from the beginning of the row.
-DEVICE void draw_range(const World* w, const Source& from, i64 i, i64 e, u64 start, u64 low, u64 high) {
-    if (high <= low) return;
-    for (u64 j = low >> 32; j <= (high - 1) >> 32; j++) {
-        u64 r = position_word(w->draw_key, from.z, j);
-        u64 u = on_axis(j, r);
-        if (u >= low && u < high) send(w, from, j, r, i, e, u - start);
+static const u32 WIDE = 8;  // strata from which on the lanes of a warp share a range
+
+// A range of u that lies in pair e and arrives at the same time; u is counted from the beginning of the row.
+struct Range {
+    i64 e;
+    u64 start, low, high;  // of the pair, and of the range
+};
+
+// Number x of the ranges of projection i and a source region that have a delay; begin: of the projection in the row.
+DEVICE Range range_of(const World* w, i64 i, i64 region, u64 begin, i64 first, bool uniform, i64 x) {
+    const i64 delays = w->delays[i], columns = delays == 1 ? 1 : w->split_columns[i] / delays;
+    const i64* pair = w->pair + i * (w->regions + 1);
+    const i64 number = first + x / columns, entry = uniform ? number : w->sparse_entry[w->sparse_first[i] + number];
+    Range r;
+    r.e = pair[0] + entry / delays;
+    r.start = begin + w->row_start[r.e];
+    const u64 width = w->row_width[r.e];
+    r.low = r.start;
+    r.high = r.start + width;
+    if (delays == 1) return r;
+    const i64 k = x % columns * delays + entry % delays;  // of each class the part of this delay
+    const u64* split = w->split + w->split_at[i] + (i64)w->post[r.e] * (w->split_columns[i] + 1) + k;
+    r.low = r.start + scale_width(width, split[0]);
+    r.high = r.start + scale_width(width, split[1]);
+    return r;
+}
+
+// Every `step`-th stratum of a range, from number `skip` on.
+DEVICE void draw_range(const World* w, const Source& from, i64 i, const Range& range, u64 skip, u64 step) {
+    if (range.high <= range.low) return;
+    for (u64 j = (range.low >> 32) + skip; j <= (range.high - 1) >> 32; j += step) {
+        const u64 r = position_word(w->draw_key, from.z, j), u = on_axis(j, r);
+        if (u >= range.low && u < range.high) send(w, from, j, r, i, range.e, u - range.start);
     }
 }
 
-// All synapses of one spike whose delay is its age; the lanes of a warp share its pairs.
+// All ranges of one projection: each lane of a warp takes some, and the wide ones are shared.
+DEVICE void draw_ranges(const World* w, const Source& from, i64 i, u64 begin, i64 first, i64 last, bool uniform) {
+    const i64 delays = w->delays[i];
+    const i64 n = (last - first) * (delays == 1 ? 1 : w->split_columns[i] / delays);
+    const u32 lane = threadIdx.x % WARP;
+    for (i64 x = 0; x < n; x += WARP) {
+        Range range = {0, 0, 0, 0};
+        if (x + lane < n) range = range_of(w, i, from.region, begin, first, uniform, x + lane);
+        const bool wide = range.high > range.low + ((u64)WIDE << 32);
+        if (!wide) draw_range(w, from, i, range, 0, 1);
+        for (u32 left = __ballot_sync(ALL, wide); left; left &= left - 1) {
+            const u32 whose = (u32)__ffs((i32)left) - 1;
+            Range shared;
+            shared.e = __shfl_sync(ALL, range.e, whose);
+            shared.start = __shfl_sync(ALL, range.start, whose);
+            shared.low = __shfl_sync(ALL, range.low, whose);
+            shared.high = __shfl_sync(ALL, range.high, whose);
+            draw_range(w, from, i, shared, lane, WARP);
+        }
+    }
+}
+
+// All synapses of one spike whose delay is its age.
 DEVICE void draw_spike(const World* w, const Source& from, i64 of_class, i64 age) {
     u64 begin = 0;
     for (i64 i = 0; i < w->projections; i++) {
         if (!w->sends[i * w->n_classes + of_class]) continue;
         const i64* pair = w->pair + i * (w->regions + 1);
-        i64 delays = w->delays[i], region = from.region;
+        const i64 delays = w->delays[i], region = from.region;
         i64 first = (pair[region] - pair[0]) * delays, last = (pair[region + 1] - pair[0]) * delays;
-        bool uniform = w->uniform[i] > 0;
+        const bool uniform = w->uniform[i] > 0;
         if (!uniform) {
             const u32* at = w->sparse_at + (w->sparse_row[i] * w->regions + region) * (w->longest + 2) + age;
             last = first + at[1];
@@ -75,19 +123,8 @@ DEVICE void draw_spike(const World* w, const Source& from, i64 of_class, i64 age
         } else if (w->uniform[i] != age) {
             last = first;
         }
-        for (i64 x = first + threadIdx.x % WARP; x < last; x += WARP) {
-            i64 entry = uniform ? x : w->sparse_entry[w->sparse_first[i] + x];
-            i64 e = pair[0] + entry / delays;
-            u64 start = begin + w->row_start[e], width = w->row_width[e];
-            if (delays == 1) {
-                draw_range(w, from, i, e, start, start, start + width);
-                continue;
-            }
-            const u64* split = w->split + w->split_at[i] + (i64)w->post[e] * (w->split_columns[i] + 1);
-            for (i64 k = entry % delays; k < w->split_columns[i]; k += delays)  // of each class the part of this delay
-                draw_range(w, from, i, e, start, start + scale_width(width, split[k]), start + scale_width(width, split[k + 1]));
-        }
-        begin += w->row_total[i * w->regions + from.region];
+        draw_ranges(w, from, i, begin, first, last, uniform);
+        begin += w->row_total[i * w->regions + region];
     }
 }
 

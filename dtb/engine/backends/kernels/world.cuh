@@ -114,7 +114,7 @@ struct World {
     i64 burst;    // spikes that a neuron can emit in one block
     i64 longest;  // delay, in steps
     // dynamics
-    f32* table;            // (rows, PARAMETERS) constants by population, or by class where tiles hold many
+    f32* table;            // (rows, PARAMETERS) constants by population, or by class where `spread` delivers
     f32* gain;             // (populations, 4)
     f32* mean;             // (populations,) pA
     f32* sd;
