@@ -181,6 +181,13 @@ inline unsigned __ballot_sync(unsigned, bool value) {
     return bits;
 }
 
+inline unsigned __match_any_sync(unsigned, unsigned value) {
+    unsigned bits = 0;
+    const uint64_t* seen = host::warps[host::collect(value)].seen;
+    for (unsigned l = 0; l < host::WARP; l++) bits |= (unsigned)(seen[l] == value) << l;
+    return bits;
+}
+
 template <class T>
 T __shfl_sync(unsigned, T value, unsigned from) {
     return (T)host::warps[host::collect((uint64_t)value)].seen[from];

@@ -139,15 +139,20 @@ DEVICE bool draw(const World* w, const Entry& entry, u32 s, u32 j, const Bench& 
     return true;
 }
 
-// Gather a synapse of each lane of a warp that has one.
+// Gather a synapse of each lane of a warp that has one. Neighbouring lanes often fall into one tile, so one of them asks
+// for the ranks of all: shared memory adds to one address at a time.
 DEVICE void gather(bool hit, u32 record, u32 bucket, const Bench& b) {
-    const u32 hits = __ballot_sync(ALL, hit), lane = threadIdx.x % WARP;
+    const u32 hits = __ballot_sync(ALL, hit);
     if (!hits) return;
-    u32 at = 0;
+    const u32 lane = threadIdx.x % WARP, below = (1u << lane) - 1;
+    const u32 peers = __match_any_sync(ALL, hit ? bucket : NOWHERE), first = (u32)__ffs((i32)peers) - 1;
+    u32 at = 0, rank = 0;
     if (lane == 0) at = atomicAdd(b.count, (u32)__popc(hits));
-    at = __shfl_sync(ALL, at, 0) + (u32)__popc(hits & ((1u << lane) - 1));
+    if (lane == first && hit) rank = atomicAdd(b.held + bucket, (u32)__popc(peers));
+    at = __shfl_sync(ALL, at, 0) + (u32)__popc(hits & below);
+    rank = __shfl_sync(ALL, rank, first) + (u32)__popc(peers & below);
     if (!hit) return;
-    const Hit found = {record, atomicAdd(b.held + bucket, 1u) << 16 | bucket};
+    const Hit found = {record, rank << 16 | bucket};
     b.hits[at] = found;
 }
 
