@@ -217,6 +217,9 @@ T atomicMax(T* to, T value) {
     if (value > before) *to = value;
     return before;
 }
+inline unsigned __funnelshift_lc(unsigned low, unsigned high, unsigned by) {
+    return by >= 32 ? low : by ? high << by | low >> (32 - by) : high;
+}
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __clzll(long long x) { return __builtin_clzll(x); }

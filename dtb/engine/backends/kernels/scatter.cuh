@@ -113,11 +113,16 @@ DEVICE u32 tile_of(const Bench& b, u32 lane, u32 guess) {
 }
 
 // Stratum j of spike s: whether it has a synapse of this entry in this group, and if so which; if it is dropped, that is
-// counted.
-DEVICE bool draw(const World* w, const Entry& entry, u32 s, u32 j, const Bench& b, u32* record, u32* bucket) {
+// counted.  inside: all strata lie within the only segment of the entry.
+DEVICE bool draw(
+    const World* w, const Entry& entry, bool inside, u32 s, u32 j, const Bench& b, u32* record, u32* bucket
+) {
     const u64 z = b.z[s], r = position_word(b.draw_key, z, j), u = on_axis(j, r);
-    if (u - entry.low >= entry.high - entry.low) return false;
-    const Segment* segment = segment_of(b.segments, entry.segment, u);
+    const Segment* segment = b.segments + entry.segment;
+    if (!inside) {
+        if (u - entry.low >= entry.high - entry.low) return false;
+        segment = segment_of(b.segments, entry.segment, u);
+    }
     u64 x = (u64)(place(u - segment->bound, r, segment->spare, segment->scale) - segment->first);
     if (x >= segment->held) {
         if ((i64)x < segment->most - segment->first) return false;
@@ -160,11 +165,13 @@ DEVICE void gather(bool hit, u32 record, u32 bucket, const Bench& b) {
 DEVICE void draw_all(const World* w, const Item& item, const Entry& entry, const Group& group, u32 n, const Bench& b) {
     const u32 draws = n * (item.stratum_end - item.stratum), threads = blockDim.x;
     const u32 step_s = threads % n, step_j = threads / n;
+    const bool inside = entry.end == entry.segment + 1 && on_axis(item.stratum, 0) >= entry.low &&
+                        on_axis(item.stratum_end, 0) <= entry.high;
     u32 x = threadIdx.x, s = x % n, j = item.stratum + x / n;
     for (u32 from = 0; from < draws; from += ROUND * threads) {
         for (u32 round = 0; round < ROUND; round++) {
             u32 record = 0, bucket = 0;
-            const bool hit = x < draws && draw(w, entry, s, j, b, &record, &bucket);
+            const bool hit = x < draws && draw(w, entry, inside, s, j, b, &record, &bucket);
             gather(hit, record, bucket, b);
             x += threads;
             s += step_s;

@@ -1,9 +1,11 @@
 // The synapse rule of dtb/network/synapses.py, one draw by one thread.   u and c are 32.32 fixed point.
 
 // ⌊(u - c) n / d⌋ as one float64 product of an exact integer and a constant; see synapses.place. At most n - 1 is meant.
+// The integer is the offset, and to its right the first `spare` of the low 32 bits of r: two funnel shifts.
 DEVICE i64 place(u64 offset, u64 r, u32 spare, f64 scale) {
-    u64 exact = (offset << spare) + ((r & LOW) >> (32 - spare));
-    return (i64)((f64)(i64)exact * scale);
+    const u32 low = __funnelshift_lc((u32)r, (u32)offset, spare);
+    const u32 high = __funnelshift_lc((u32)offset, (u32)(offset >> 32), spare);
+    return (i64)((f64)(i64)((u64)high << 32 | low) * scale);
 }
 
 // Where synapse j of a neuron lies on the u axis, from its draw r.
