@@ -7,12 +7,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import dtb
 from benchmarks import gpu
+from dtb.config import load_config
 from dtb.engine.backends import cuda, cuda_device, cuda_plan
 from dtb.engine.backends.cuda_world import source
 from dtb.engine.constants import compile_constants
@@ -21,11 +23,13 @@ from dtb.engine.recording import Recording
 from dtb.engine.simulation import Simulation
 from dtb.network.network import Network
 from dtb.network.tiles import DEVICE_TILE, tile
+from dtb.run import run_config
 from tests.contracts.test_backends import run
 from tests.cuda.host_device import HostDevice
 from tests.networks import regional, tiny_populations
 
 CUDA = {"backend": "cuda"}
+TOY = Path(__file__).parents[2] / "configs" / "toy.toml"
 
 
 @pytest.fixture(autouse=True)
@@ -173,6 +177,20 @@ def test_without_a_gpu_nothing_is_measured() -> None:
         pytest.skip("there is a GPU here")
     done = subprocess.run([sys.executable, "-m", "benchmarks.gpu"], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "nothing can be measured here: backend 'cuda'" in done.stderr
+
+
+def test_a_run_says_where_it_ran(tmp_path, host: HostDevice) -> None:
+    """The summary names the device and what it held, the provenance what the kernels were compiled with."""
+    settings = ["run.duration=60.0", "build_network.n_neurons=600", "build_network.in_degree=30", "Balloon.tr_s=0.02"]
+    ours, theirs = (
+        run_config(load_config(TOY, [*settings, f"Simulation.backend={name}"]), tmp_path / name, report=False)
+        for name in ("cuda", "cpu")
+    )
+    assert ours.spike_digest == theirs.spike_digest and ours.state_digest == theirs.state_digest and ours.spikes > 0
+    assert (ours.backend, ours.device, ours.synapse_storage) == ("cuda", host.name, "procedural")
+    assert ours.device_bytes > 600 * 26 and theirs.device_bytes is None
+    compiled = json.loads((tmp_path / "cuda" / "provenance.json").read_text())["kernels"]
+    assert "--fmad=false" in compiled["options"]
 
 
 def test_few_spikes_are_looked_for_one_by_one() -> None:

@@ -42,10 +42,6 @@ class TestCuda(BackendContract):
     settings = CUDA
 
 
-class TestCudaInSmallTiles(BackendContract):
-    settings = CUDA | {"tile_size": 48}
-
-
 class TestCudaSpikeBySpike(BackendContract):
     """Large populations, and few spikes."""
 
