@@ -27,6 +27,7 @@ import dtb
 from dtb.engine.backends import cuda, cuda_device, cuda_plan
 from dtb.engine.backends.cuda_device import CupyDevice
 from dtb.engine.constants import compile_constants
+from dtb.engine.ensemble import run_together
 from dtb.network.network import CellClass, Network
 from dtb.network.neuron import LIF
 from dtb.network.projection import Pairs, Projection
@@ -183,6 +184,24 @@ def small() -> Iterator[dict]:
     yield timed("small-77k", network, 0.1, 200.0, 1000.0, bar=BARS["small-77k"])
 
 
+def ensemble() -> Iterator[dict]:
+    """64 networks of 16,000 neurons each, at once; the digest is that of the first."""
+    network = brain(16_000, 100.0)
+    members = [dtb.Simulation(network, backend="cuda", seed=1 + m) for m in range(64)]
+    run_together(members, WARM_UP)
+    spikes, events, begin = sum(m.spikes for m in members), sum(map(arrived, members)), time.perf_counter()
+    run_together(members, 1000.0)
+    wall = time.perf_counter() - begin
+    yield {
+        "name": "ensemble-64", "members": 64, "neurons": network.n_neurons,
+        "synapses_per_neuron": network.n_synapses / network.n_neurons, "dt_ms": 1.0,
+        "mean_rate_hz": (sum(m.spikes for m in members) - spikes) / 64 / network.n_neurons,
+        "realtime_factor": wall, "device_bytes": sum(m.device_bytes for m in members),
+        "events_per_s": (sum(map(arrived, members)) - events) / wall, "spike_digest": members[0].spike_digest,
+        "cpu_digest": on_cpu(network, 1.0, WARM_UP + 1000.0), "bar": "below 1 for all 64 together",
+    }  # fmt: skip
+
+
 def roofline() -> Iterator[dict]:
     """Each kernel alone: its time, the bytes and events that it must move, and what a copy and the bars allow."""
     device = CupyDevice(0)
@@ -198,7 +217,7 @@ def roofline() -> Iterator[dict]:
             state, 8, simulation.control, np.zeros((1, network.n_populations), np.float32), np.zeros(0, int)
         )
         backend._make_room(state, np.zeros(len(backend.here), np.int64), state.step + 8, state.since)
-        took = backend.device.elapsed(backend._kernels(state, 8))
+        took = backend.device.elapsed(backend._kernels(state) * 8)
         state.step = backend._wait(state)["STEP"]
         simulation._count(state.step - 8, state.step)
         events = (arrived(simulation) - before) / 8
@@ -215,7 +234,7 @@ def roofline() -> Iterator[dict]:
         }  # fmt: skip
 
 
-FIGURES = {f.__name__: f for f in (law1, checkpoint, roofline, billion, largest, flat, small)}
+FIGURES = {f.__name__: f for f in (law1, checkpoint, roofline, billion, largest, flat, small, ensemble)}
 
 
 # what is written ---------------------------------------------------------------------------------------------------

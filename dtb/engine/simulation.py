@@ -305,9 +305,7 @@ class Simulation:
                 step += block
             record, check that no synapse was lost and no activity ran away
         """
-        steps = round(duration / self.dt)
-        if steps < 1:
-            raise ValueError(f"duration is {duration} ms, less than one step of {self.dt} ms.")
+        steps = self.steps_of(duration)
         currents = self._stimulus(stimulus, steps)
         gains = self._gains(gain, steps)
         if recording is not None and self.comm.rank == 0:
@@ -326,9 +324,29 @@ class Simulation:
             if recording is not None:
                 recording.flush()
 
+    def steps_of(self, duration: float) -> int:
+        """Whole steps of a duration in ms."""
+        steps = round(duration / self.dt)
+        if steps < 1:
+            raise ValueError(f"duration is {duration} ms, less than one step of {self.dt} ms.")
+        return steps
+
     def _chunk(self, done: int, steps: int, currents: np.ndarray, gains: np.ndarray | None, recording) -> int:
         """Advance by one chunk, then record and check it; return its steps."""
         begin, clock = self.step, time.perf_counter()
+        ahead, *what = self._next(done, steps, currents, gains, recording)
+        run = self._backend.advance if self._ranks is None else self._ranks.advance
+        ahead, fields = run(self._state, ahead, *what)
+        self.phases["advance"] += time.perf_counter() - clock
+        if self._ranks is not None:
+            self.phases["exchange"] += self._ranks.wait_s
+            self.phases["advance"] -= self._ranks.wait_s
+            self._ranks.wait_s = 0.0
+        self._take(begin, ahead, fields, recording)
+        return ahead
+
+    def _next(self, done: int, steps: int, currents: np.ndarray, gains: np.ndarray | None, recording) -> tuple:
+        """What `Backend.advance` needs for the next chunk: steps at most, control, stimulus, samples."""
         ahead = min(steps - done, CHUNK_STEPS, max(1, CHUNK_NUMBERS // self.network.n_populations))
         control = self.control
         if gains is not None:  # a chunk has one set of gains
@@ -336,14 +354,10 @@ class Simulation:
             ahead = ahead if same.all() else int(np.argmin(same))
             control = control._replace(gain=np.ascontiguousarray(gains[done], np.float32))
         now = currents[done : done + ahead] if len(currents) > 1 else currents
-        sampled = np.zeros(0, np.int64) if recording is None else recording.sampled
-        run = self._backend.advance if self._ranks is None else self._ranks.advance
-        ahead, fields = run(self._state, ahead, control, now, sampled)
-        self.phases["advance"] += time.perf_counter() - clock
-        if self._ranks is not None:
-            self.phases["exchange"] += self._ranks.wait_s
-            self.phases["advance"] -= self._ranks.wait_s
-            self._ranks.wait_s = 0.0
+        return ahead, control, now, np.zeros(0, np.int64) if recording is None else recording.sampled
+
+    def _take(self, begin: int, ahead: int, fields: np.ndarray, recording) -> None:
+        """Record and check a chunk that was run."""
         clock = time.perf_counter()
         self._check_bounds(begin)
         self._count(begin, begin + ahead)
@@ -352,13 +366,12 @@ class Simulation:
             wanted = np.zeros(self.network.n_populations, bool)
             wanted[recording.populations] = True
             step, gid = self._gather(*self._backend.spikes(self._state, begin, begin + ahead, self._stride, wanted))
-            if len(sampled):
+            if len(recording.sampled):
                 fields = self.comm.sum(fields.view(np.uint32)).view(np.float32)  # zero but on the neuron's rank
             if self.comm.rank == 0:
                 recording.append(Activity(begin, counts, step, gid, fields))
         self._check_runaway(counts)
         self.phases["observe"] += time.perf_counter() - clock
-        return ahead
 
     def _gather(self, step: np.ndarray, gid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Spikes of all ranks on rank 0, ordered by step, then gid, as one rank would have them."""

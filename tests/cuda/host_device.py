@@ -115,7 +115,10 @@ class HostDevice:
         return start
 
     def _run(self, launches: list[Launch]) -> None:
-        queues = [[n for n, launch in enumerate(launches) if launch.queue == q] for q in (0, 1)]
+        queues = [
+            [n for n, launch in enumerate(launches) if launch.queue == q]
+            for q in sorted({launch.queue for launch in launches})
+        ]
         done: set[int] = set()
         while any(queues):
             ready = [q for q in queues if q and done.issuperset(launches[q[0]].after)]

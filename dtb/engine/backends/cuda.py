@@ -8,7 +8,7 @@ that follow, and the call returns fewer steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -63,6 +63,57 @@ class State:
     known: int = 0
 
 
+class Sequence:
+    """Blocks of steps of one or more states, started again and again: a graph of one block, and one of several.
+
+    Parameters
+    ----------
+    members : list of the kernels of a block
+        Those of different members can run at the same time.
+    """
+
+    def __init__(self, device: Device, members: list[list[Launch]]) -> None:
+        self._many, self._one = (device.sequence(repeated(members, blocks)) for blocks in (BLOCKS_IN_A_GRAPH, 1))
+
+    def start(self, blocks: int) -> None:
+        self._many(blocks // BLOCKS_IN_A_GRAPH)
+        self._one(blocks % BLOCKS_IN_A_GRAPH)
+
+
+def repeated(members: list[list[Launch]], blocks: int) -> list[Launch]:
+    """Kernels of some blocks of steps: a member waits for its own block before, and for no other member."""
+    launches: list[Launch] = []
+    for member, kernels in enumerate(members):
+        for block in range(blocks):
+            first = len(launches)  # the number before it is the last kernel of the block before
+            for launch in kernels:
+                after = tuple(first + number for number in launch.after if block or number >= 0)
+                launches.append(launch._replace(queue=2 * member + launch.queue, after=after))
+    return launches
+
+
+class Together:
+    """States of one network on one device that run side by side; see `dtb.engine.ensemble`."""
+
+    def __init__(self, backends: list[CudaBackend], states: list[State]) -> None:
+        self._backends, self._states = backends, states
+        self._sequence = Sequence(backends[0].device, [b._kernels(s) for b, s in zip(backends, states, strict=True)])
+
+    def advance(self, asked: list[tuple]) -> list[tuple[int, np.ndarray]]:
+        """What `CudaBackend.advance` returns for each state, asked the same but for the state; no steps: it rests."""
+        prepared: list[Prepared] = []
+        blocks = 0
+        for backend, state, (steps, *what) in zip(self._backends, self._states, asked, strict=True):
+            prepared.append(backend.prepare(state, steps, *what))
+            begin, stop = prepared[-1].begin, prepared[-1].begin + prepared[-1].steps
+            backend._make_room(state, np.zeros(len(backend.here), np.int64), stop, begin)
+            blocks = max(blocks, -(-(stop - begin) // backend.block))
+        self._sequence.start(blocks)
+        told = zip(self._backends, self._states, prepared, strict=True)
+        done = [backend._finish(state, each) for backend, state, each in told]
+        return [(n, each.probes.out[:n]) for n, each in zip(done, prepared, strict=True)]
+
+
 class CudaBackend:
     """See `state.Backend` and `state.RankBackend`."""
 
@@ -85,7 +136,7 @@ class CudaBackend:
         self.block, self.burst, self.longest = self.plan.block, self.plan.burst, self.plan.longest
         self._tables = self._fixed_tables()
         self._check_device()
-        self._sequences: dict[int, tuple[Callable[[int], None], Callable[[int], None]]] = {}
+        self._sequences: dict[int, Sequence] = {}  # of the record of a state: a graph holds its address
 
     # memory ----------------------------------------------------------------------------------------------------
 
@@ -217,11 +268,15 @@ class CudaBackend:
         """Run up to step `stop`, or fewer steps where spikes need more room; return how many."""
         begin, device = state.step, self.device
         self._make_room(state, np.zeros(len(self.here), np.int64), stop, prepared.begin)
-        many, one = self._sequence(state)
-        blocks = -(-(stop - begin) // self.block)
-        many(blocks // BLOCKS_IN_A_GRAPH)
-        one(blocks % BLOCKS_IN_A_GRAPH)
-        now = self._wait(state)
+        if device.address(state.world.record) not in self._sequences:
+            self._sequences = {device.address(state.world.record): Sequence(device, [self._kernels(state)])}
+        (sequence,) = self._sequences.values()
+        sequence.start(-(-(stop - begin) // self.block))
+        return self._finish(state, prepared)
+
+    def _finish(self, state: State, prepared: Prepared) -> int:
+        """Wait, and take over how far the device came; return how many steps."""
+        begin, device, now = state.step, self.device, self._wait(state)
         if now["PRODUCED"] != now["CONSUMED"]:
             raise RuntimeError(
                 f"{now['PRODUCED']:,} synapses were sorted into buckets before step {now['STEP']}, {now['CONSUMED']:,} "
@@ -233,43 +288,31 @@ class CudaBackend:
             prepared.probes.out[rows] = device.get(state.world.arrays["probe_out"])[rows]
         return state.step - begin
 
-    def _sequence(self, state: State) -> tuple[Callable[[int], None], Callable[[int], None]]:
-        """What starts many blocks of steps, and one: a graph each, kept as long as the record stays where it is."""
-        key = self.device.address(state.world.record)
-        if key not in self._sequences:
-            one, many = (self.device.sequence(self._kernels(state, blocks)) for blocks in (1, BLOCKS_IN_A_GRAPH))
-            self._sequences = {key: (many, one)}
-        return self._sequences[key]
-
-    def _kernels(self, state: State, blocks: int) -> list[Launch]:
-        """The kernels of some blocks of steps.
+    def _kernels(self, state: State) -> list[Launch]:
+        """The kernels of one block of steps.
 
         Where there are several groups, those that draw have a queue of their own: `scatter` computes, `advance` waits
         for memory, so one of a group can run beside the other of the next. What a group's buckets held before must be
-        taken out before they are filled again, and a block must have ended before the next one is drawn.
+        taken out before they are filled again, and a block must have ended (kernel -1) before the next one is drawn.
         """
         plan, threads, record = self.plan, self.block_threads, state.world.record
         update = cuda_plan.advance_bytes(plan.width, plan.scattered)
         queue = int(len(plan.groups) > 1)
         launches: list[Launch] = []
-        for _ in range(blocks):
-            ended = len(launches) - 1
-            taken: list[int] = []  # number of each group's `advance`
-            for g, group in enumerate(plan.groups):
-                first, n = int(plan.item[g]), int(plan.item[g + 1] - plan.item[g])
-                before = taken[g - cuda_plan.TURNS] if g >= cuda_plan.TURNS else ended
-                if n:
-                    shared = cuda_plan.scatter_bytes(int(group["tiles"]) * plan.block, threads)
-                    after = (before,) if queue and before >= 0 else ()
-                    launches.append(Launch("scatter", n, threads, shared, (record, first), queue, after))
-                after = (len(launches) - 1,) if queue and n else ()
-                taken.append(len(launches))
-                launches.append(Launch("advance", int(group["tiles"]), threads, update, (record, g), 0, after))
-            if not plan.scattered:
-                launches.append(Launch("spread", len(self.tiles.n), threads, 0, (record,)))
-                launches.append(Launch("advance_spread", len(plan.layout.own), threads, update, (record,)))
-            launches.append(Launch("tick", 1, cuda_plan.WARP, 0, (record,)))
-        return launches
+        taken: list[int] = []  # number of each group's `advance`
+        for g, group in enumerate(plan.groups):
+            first, n = int(plan.item[g]), int(plan.item[g + 1] - plan.item[g])
+            if n:
+                shared = cuda_plan.scatter_bytes(int(group["tiles"]) * plan.block, threads)
+                after = (taken[g - cuda_plan.TURNS] if g >= cuda_plan.TURNS else -1,) if queue else ()
+                launches.append(Launch("scatter", n, threads, shared, (record, first), queue, after))
+            after = (len(launches) - 1,) if queue and n else ()
+            taken.append(len(launches))
+            launches.append(Launch("advance", int(group["tiles"]), threads, update, (record, g), 0, after))
+        if not plan.scattered:
+            launches.append(Launch("spread", len(self.tiles.n), threads, 0, (record,)))
+            launches.append(Launch("advance_spread", len(plan.layout.own), threads, update, (record,)))
+        return [*launches, Launch("tick", 1, cuda_plan.WARP, 0, (record,))]
 
     def _probes(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Sampled neurons that live here, ordered by tile: where a tile's begin, neuron in its tile, number."""

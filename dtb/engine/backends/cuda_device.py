@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -26,8 +27,8 @@ INSTALL = (
 class Launch(NamedTuple):
     """One kernel: blocks of threads, dynamic shared memory in bytes, and arguments: arrays of the device, and ints.
 
-    queue: 0 or 1; kernels of one queue run one after another.  after: numbers, in a sequence, of kernels of the other
-    queue that must be done before.
+    queue: kernels of one queue run one after another.  after: numbers, in a sequence, of kernels of other queues that
+    must be done before.
     """
 
     kernel: str
@@ -89,8 +90,9 @@ def available() -> tuple[bool, str]:
         return False, str(error)
 
 
+@cache
 def open_device(rank: int | None = None) -> Device:
-    """The GPU of this process: ranks of one machine take turns."""
+    """The GPU of this process, one for all its simulations: ranks of one machine take turns."""
     return CupyDevice(local_rank() if rank is None else rank)
 
 
@@ -136,7 +138,7 @@ class CupyDevice:
         self.shared = int(about["sharedMemPerBlockOptin"])
         self.options = OPTIONS
         self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._second = cupy.cuda.Stream(non_blocking=True)
+        self._queues = [self._stream]
         self._module = cupy.RawModule(code=source(), options=OPTIONS, backend="nvrtc")
         self._functions: dict[str, Any] = {}
         self._pinned = np.zeros(0, np.uint8)
@@ -190,7 +192,7 @@ class CupyDevice:
         function = self._functions[launch.kernel]
         function.max_dynamic_shared_size_bytes = max(function.max_dynamic_shared_size_bytes, launch.shared)
         arguments = tuple(np.int64(a) if isinstance(a, int | np.integer) else a for a in launch.arguments)
-        with self._second if launch.queue else self._stream:
+        with self._queues[launch.queue]:
             function((launch.blocks,), (launch.threads,), arguments, shared_mem=launch.shared)
 
     def sequence(self, launches: list[Launch]) -> Callable[[int], None]:
@@ -208,22 +210,25 @@ class CupyDevice:
         return start
 
     def _capture(self, launches: list[Launch]) -> Any:
-        """A graph of kernels: the first queue is our stream, from which the second branches and to which it returns."""
-        queues = self._stream, self._second
-        events: dict[int, Any] = {}
+        """A graph of kernels: all queues but the first, our stream, branch from it and return to it."""
+        used = {launch.queue for launch in launches} | {0}
+        while len(self._queues) <= max(used):
+            self._queues.append(self._cupy.cuda.Stream(non_blocking=True))
+        branches = [self._queues[number] for number in sorted(used - {0})]
         waited_for = {number for launch in launches for number in launch.after}
+        events: dict[int, Any] = {}
         self._stream.begin_capture()
-        branches = any(launch.queue for launch in launches)
-        if branches:
-            self._second.wait_event(self._stream.record())
+        begun = self._stream.record()
+        for branch in branches:
+            branch.wait_event(begun)
         for number, launch in enumerate(launches):
             for before in launch.after:
-                queues[launch.queue].wait_event(events[before])
+                self._queues[launch.queue].wait_event(events[before])
             self.launch(launch)
             if number in waited_for:
-                events[number] = queues[launch.queue].record()
-        if branches:
-            self._stream.wait_event(self._second.record())
+                events[number] = self._queues[launch.queue].record()
+        for branch in branches:
+            self._stream.wait_event(branch.record())
         return self._stream.end_capture()
 
     def elapsed(self, launches: list[Launch]) -> dict[str, float]:
