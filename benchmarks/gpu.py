@@ -217,7 +217,7 @@ def roofline() -> Iterator[dict]:
             state, 8, simulation.control, np.zeros((1, network.n_populations), np.float32), np.zeros(0, int)
         )
         backend._make_room(state, np.zeros(len(backend.here), np.int64), state.step + 8, state.since)
-        took = backend.device.elapsed(backend._kernels(state) * 8)
+        took = backend.device.elapsed(backend.kernels(state) * 8)
         state.step = backend._wait(state)["STEP"]
         simulation._count(state.step - 8, state.step)
         events = (arrived(simulation) - before) / 8

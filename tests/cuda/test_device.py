@@ -151,7 +151,7 @@ def test_the_second_device_is_stricter_than_the_first(host: HostDevice) -> None:
     simulation = Simulation(regional(), **CUDA)
     simulation.run(2.0)
     state, backend = simulation._state, simulation._backend
-    launch = next(each for each in backend._kernels(state) if each.kernel == "advance")
+    launch = next(each for each in backend.kernels(state) if each.kernel == "advance")
     backend._set_clock(state, state.step + 1, state.step)
     with pytest.raises(RuntimeError, match="kernel advance: a block wrote beyond its shared memory"):
         host.launch(launch._replace(shared=launch.shared // 2))

@@ -7,6 +7,7 @@ import pytest
 
 from dtb.engine.backends import cuda, cuda_plan
 from dtb.engine.backends.cuda_device import Device
+from dtb.engine.backends.cuda_sequence import repeated
 from dtb.engine.ensemble import run_together
 from dtb.engine.recording import Recording
 from dtb.engine.simulation import Simulation
@@ -62,8 +63,8 @@ def test_members_of_a_batch_fire_the_spikes_of_each_alone(make, few: bool, monke
 def test_no_kernel_of_one_member_waits_for_another_member() -> None:
     network = regional()
     members = [Simulation(network, seed=seed, backend="cuda") for seed in range(3)]
-    kernels = [member._backend._kernels(member._state) for member in members]
-    launches = cuda.repeated(kernels, 2)
+    kernels = [member._backend.kernels(member._state) for member in members]
+    launches = repeated(kernels, 2)
     assert len(launches) == 2 * sum(map(len, kernels))
     for launch in launches:
         assert all(launches[number].queue // 2 == launch.queue // 2 for number in launch.after)

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dtb.engine.backends import cuda_plan
+from dtb.engine.backends import cuda_places, cuda_plan
 from dtb.engine.backends.cuda_device import Device, Launch
 from dtb.engine.backends.cuda_plan import THREADS, Plan
+from dtb.engine.backends.cuda_sequence import Sequence, kernels
 from dtb.engine.backends.cuda_world import TYPES, World, clock, members, record
 from dtb.engine.backends.state import Counters, Snapshot
 from dtb.engine.checkpoint_file import Piece
@@ -25,7 +26,6 @@ from dtb.network import rng, synapses
 from dtb.network.network import Network
 from dtb.network.tiles import DEVICE_TILE, LANES, Tiles
 
-BLOCKS_IN_A_GRAPH = 8  # of steps: what starting a graph costs the host, is paid once for all of them
 LISTED = 1 << 16  # spikes that a list has room for at first
 RESERVE = 1 << 28  # bytes of a device that are left alone: code, the graph, what a call needs
 
@@ -61,57 +61,6 @@ class State:
     step: int = 0
     since: int = 0
     known: int = 0
-
-
-class Sequence:
-    """Blocks of steps of one or more states, started again and again: a graph of one block, and one of several.
-
-    Parameters
-    ----------
-    members : list of the kernels of a block
-        Those of different members can run at the same time.
-    """
-
-    def __init__(self, device: Device, members: list[list[Launch]]) -> None:
-        self._many, self._one = (device.sequence(repeated(members, blocks)) for blocks in (BLOCKS_IN_A_GRAPH, 1))
-
-    def start(self, blocks: int) -> None:
-        self._many(blocks // BLOCKS_IN_A_GRAPH)
-        self._one(blocks % BLOCKS_IN_A_GRAPH)
-
-
-def repeated(members: list[list[Launch]], blocks: int) -> list[Launch]:
-    """Kernels of some blocks of steps: a member waits for its own block before, and for no other member."""
-    launches: list[Launch] = []
-    for member, kernels in enumerate(members):
-        for block in range(blocks):
-            first = len(launches)  # the number before it is the last kernel of the block before
-            for launch in kernels:
-                after = tuple(first + number for number in launch.after if block or number >= 0)
-                launches.append(launch._replace(queue=2 * member + launch.queue, after=after))
-    return launches
-
-
-class Together:
-    """States of one network on one device that run side by side; see `dtb.engine.ensemble`."""
-
-    def __init__(self, backends: list[CudaBackend], states: list[State]) -> None:
-        self._backends, self._states = backends, states
-        self._sequence = Sequence(backends[0].device, [b._kernels(s) for b, s in zip(backends, states, strict=True)])
-
-    def advance(self, asked: list[tuple]) -> list[tuple[int, np.ndarray]]:
-        """What `CudaBackend.advance` returns for each state, asked the same but for the state; no steps: it rests."""
-        prepared: list[Prepared] = []
-        blocks = 0
-        for backend, state, (steps, *what) in zip(self._backends, self._states, asked, strict=True):
-            prepared.append(backend.prepare(state, steps, *what))
-            begin, stop = prepared[-1].begin, prepared[-1].begin + prepared[-1].steps
-            backend._make_room(state, np.zeros(len(backend.here), np.int64), stop, begin)
-            blocks = max(blocks, -(-(stop - begin) // backend.block))
-        self._sequence.start(blocks)
-        told = zip(self._backends, self._states, prepared, strict=True)
-        done = [backend._finish(state, each) for backend, state, each in told]
-        return [(n, each.probes.out[:n]) for n, each in zip(done, prepared, strict=True)]
 
 
 class CudaBackend:
@@ -269,7 +218,7 @@ class CudaBackend:
         begin, device = state.step, self.device
         self._make_room(state, np.zeros(len(self.here), np.int64), stop, prepared.begin)
         if device.address(state.world.record) not in self._sequences:
-            self._sequences = {device.address(state.world.record): Sequence(device, [self._kernels(state)])}
+            self._sequences = {device.address(state.world.record): Sequence(device, [self.kernels(state)])}
         (sequence,) = self._sequences.values()
         sequence.start(-(-(stop - begin) // self.block))
         return self._finish(state, prepared)
@@ -288,31 +237,9 @@ class CudaBackend:
             prepared.probes.out[rows] = device.get(state.world.arrays["probe_out"])[rows]
         return state.step - begin
 
-    def _kernels(self, state: State) -> list[Launch]:
-        """The kernels of one block of steps.
-
-        Where there are several groups, those that draw have a queue of their own: `scatter` computes, `advance` waits
-        for memory, so one of a group can run beside the other of the next. What a group's buckets held before must be
-        taken out before they are filled again, and a block must have ended (kernel -1) before the next one is drawn.
-        """
-        plan, threads, record = self.plan, self.block_threads, state.world.record
-        update = cuda_plan.advance_bytes(plan.width, plan.scattered)
-        queue = int(len(plan.groups) > 1)
-        launches: list[Launch] = []
-        taken: list[int] = []  # number of each group's `advance`
-        for g, group in enumerate(plan.groups):
-            first, n = int(plan.item[g]), int(plan.item[g + 1] - plan.item[g])
-            if n:
-                shared = cuda_plan.scatter_bytes(int(group["tiles"]) * plan.block, threads)
-                after = (taken[g - cuda_plan.TURNS] if g >= cuda_plan.TURNS else -1,) if queue else ()
-                launches.append(Launch("scatter", n, threads, shared, (record, first), queue, after))
-            after = (len(launches) - 1,) if queue and n else ()
-            taken.append(len(launches))
-            launches.append(Launch("advance", int(group["tiles"]), threads, update, (record, g), 0, after))
-        if not plan.scattered:
-            launches.append(Launch("spread", len(self.tiles.n), threads, 0, (record,)))
-            launches.append(Launch("advance_spread", len(plan.layout.own), threads, update, (record,)))
-        return [*launches, Launch("tick", 1, cuda_plan.WARP, 0, (record,))]
+    def kernels(self, state: State) -> list[Launch]:
+        """Those of one block of steps."""
+        return kernels(self.plan, self.block_threads, state.world.record)
 
     def _probes(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Sampled neurons that live here, ordered by tile: where a tile's begin, neuron in its tile, number."""
@@ -458,7 +385,7 @@ class CudaBackend:
         fields, hold = np.zeros((n, 6), np.float32), np.zeros(n, np.uint16)
         arrays = state.world.arrays
         all_fields, all_hold = self.device.get(arrays["fields"]), self.device.get(arrays["hold"])
-        for lanes, gids in self._overlaps(0, n):
+        for lanes, gids in cuda_places.overlaps(self.plan, 0, n):
             fields[gids], hold[gids] = all_fields[:, lanes].T, all_hold[lanes]
         return Snapshot(fields, hold)
 
@@ -472,29 +399,9 @@ class CudaBackend:
     def settled(self, state: State) -> bool:
         return True
 
-    def _overlaps(self, first: int, stop: int) -> Iterable[tuple[slice, slice]]:
-        """Where gids first..stop-1 live, tile by tile: lanes, and gids counted from `first`."""
-        tiles, block = self.tiles, self.plan.layout.block
-        for t in range(max(int(np.searchsorted(tiles.first, first, side="right")) - 1, 0), len(tiles.n)):
-            begin, end = max(first, int(tiles.first[t])), min(stop, int(tiles.first[t] + tiles.n[t]))
-            if int(tiles.first[t]) >= stop:
-                return
-            if end > begin and self.here[t]:
-                low = int(block[t]) * LANES + begin - int(tiles.first[t])
-                yield slice(low, low + end - begin), slice(begin - first, end - first)
-
-    def _window(self, first: int, stop: int) -> tuple[slice, list[tuple[slice, slice]]]:
-        """The lanes that hold gids first..stop-1, and these among them: few copies, where tiles are many."""
-        parts = list(self._overlaps(first, stop))
-        if not parts:
-            return slice(0, 0), []
-        low = parts[0][0].start
-        inside = [(slice(lanes.start - low, lanes.stop - low), gids) for lanes, gids in parts]
-        return slice(low, parts[-1][0].stop), inside
-
     def piece(self, state: State, first: int, stop: int) -> Piece:
         fields, hold = np.zeros((6, stop - first), np.float32), np.zeros(stop - first, np.uint16)
-        window, parts = self._window(first, stop)
+        window, parts = cuda_places.window(self.plan, first, stop)
         held = [self.device.get(state.world.arrays["fields"][f, window]) for f in range(6)]
         left = self.device.get(state.world.arrays["hold"][window])
         for lanes, gids in parts:
@@ -516,13 +423,16 @@ class CudaBackend:
         state.heard[:] = step
         arrays = state.world.arrays
         for piece in pieces:
-            window, parts = self._window(piece.first, piece.first + len(piece.hold))
+            window, parts = cuda_places.window(self.plan, piece.first, piece.first + len(piece.hold))
             if not parts:
                 continue
             for f in range(6):
                 self._fill(arrays["fields"][f, window], piece.fields[f], parts)
             self._fill(arrays["hold"][window], piece.hold, parts)
-        self._restore_history(state, spike_step, spike_gid)
+        room, base, neuron, start = cuda_places.history(self.plan, state.room, step, spike_step, spike_gid)
+        state.room, state.base = room, base
+        state.world.put(room=room, base=base, neuron=neuron, start=start)
+        state.world.commit()
         tallies = np.zeros((3, self.plan.columns), np.uint64)
         rows = np.stack(arrived)
         tallies[:, np.arange(step - rows.shape[1], step) & (self.plan.columns - 1)] = rows
@@ -537,30 +447,27 @@ class CudaBackend:
             held[lanes] = values[gids]
         self.device.write(to, held)
 
-    def _restore_history(self, state: State, spike_step: np.ndarray, spike_gid: np.ndarray) -> None:
-        """Fill the history of a state before its step with spikes ordered by step and gid."""
-        step, tiles = state.step, self.tiles
-        begin = max(0, step - self.longest)
-        tile = np.maximum(np.searchsorted(tiles.first, spike_gid, side="right") - 1, 0)
-        needed = spike_gid < tiles.first[tile] + tiles.n[tile]  # the others' are of no use here
-        needed &= spike_gid >= tiles.first[tile]
-        spike_step, spike_gid, tile = spike_step[needed], spike_gid[needed], tile[needed]
-        counts = np.zeros((len(tiles.n), step - begin + 1), np.int64)
-        np.add.at(counts, (tile, spike_step - begin + 1), 1)
-        counts = np.cumsum(counts, axis=1)
-        burst = np.where(self.here, tiles.n.astype(np.int64) * self.burst, 0)
-        room = np.maximum(state.room, counts[:, -1] + burst)
-        base = np.cumsum(room) - room
-        neuron = np.zeros(int(room.sum()), np.uint16)
-        order = np.argsort(tile, kind="stable")  # of each tile, in order of time
-        of = tile[order]
-        place = base[of] + np.arange(len(of)) - np.searchsorted(of, np.arange(len(room)))[of]
-        neuron[place] = spike_gid[order] - tiles.first[of]
-        start = np.zeros((len(room), self.plan.columns), np.uint32)
-        start[:, np.arange(begin, step + 1) & (self.plan.columns - 1)] = counts
-        state.room, state.base = room, base
-        state.world.put(room=room, base=base, neuron=neuron, start=start)
-        state.world.commit()
+
+class Together:
+    """States of one network on one device that run side by side; see `dtb.engine.ensemble`."""
+
+    def __init__(self, backends: list[CudaBackend], states: list[State]) -> None:
+        self._backends, self._states = backends, states
+        self._sequence = Sequence(backends[0].device, [b.kernels(s) for b, s in zip(backends, states, strict=True)])
+
+    def advance(self, asked: list[tuple]) -> list[tuple[int, np.ndarray]]:
+        """What `CudaBackend.advance` returns for each state, asked the same but for the state; no steps: it rests."""
+        prepared: list[Prepared] = []
+        blocks = 0
+        for backend, state, (steps, *what) in zip(self._backends, self._states, asked, strict=True):
+            prepared.append(backend.prepare(state, steps, *what))
+            begin, stop = prepared[-1].begin, prepared[-1].begin + prepared[-1].steps
+            backend._make_room(state, np.zeros(len(backend.here), np.int64), stop, begin)
+            blocks = max(blocks, -(-(stop - begin) // backend.block))
+        self._sequence.start(blocks)
+        told = zip(self._backends, self._states, prepared, strict=True)
+        done = [backend._finish(state, each) for backend, state, each in told]
+        return [(n, each.probes.out[:n]) for n, each in zip(done, prepared, strict=True)]
 
 
 def bytes_by_name(plan: Plan, tables: dict[str, Any]) -> dict[str, int]:
