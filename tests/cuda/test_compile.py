@@ -10,7 +10,7 @@ from benchmarks import kernels
 from benchmarks.kernels import ARCHITECTURES, REGISTERS, SHARED, blocks_per_sm, compile_with_nvrtc, report
 from dtb.engine.backends import cuda_plan
 from dtb.engine.backends.cuda_device import OPTIONS
-from dtb.engine.backends.cuda_world import TYPES, clock, members, record, source
+from dtb.engine.backends.cuda_world import KERNELS, TYPES, clock, members, record, source
 from dtb.network.tiles import DEVICE_TILE
 
 HOT = {"scatter": 2, "advance": 2}  # blocks of threads that an SM must hold at once
@@ -41,6 +41,13 @@ def test_the_largest_tile_fits_the_shared_memory_of_every_architecture() -> None
     largest = cuda_plan.advance_bytes(cuda_plan.LARGEST_TILE, scattered=True)
     assert largest <= min(SHARED.values())
     assert cuda_plan.scatter_bytes(cuda_plan.MAX_BUCKETS) <= min(SHARED.values())
+
+
+def test_only_one_file_imports_cupy() -> None:
+    root = KERNELS.parents[3]
+    imports = re.compile(r"^\s*(import|from) cupy", re.MULTILINE)
+    found = [p.name for top in ("dtb", "cluster") for p in (root / top).rglob("*.py") if imports.search(p.read_text())]
+    assert found == ["cuda_device.py"]
 
 
 def test_operations_are_neither_fused_nor_rounded_otherwise() -> None:

@@ -125,7 +125,7 @@ def compile_plan(
     )  # fmt: skip
     if tiles.pure:
         scattered = _scattered(plan, dt, lesions)
-        if not few_spikes(scattered, dt):
+        if not here.all() or not few_spikes(scattered, dt):  # ranks must have blocks of the same length
             return scattered
     return plan._replace(block=1, burst=1, spread=_spread(plan, dt, lesions))
 
