@@ -160,6 +160,19 @@ def test_checkpoints_go_on_from_cpu_to_gpu_and_back(make, dt: float, tmp_path: P
         assert told(second) == told(whole), (WAYS[before], WAYS[after])
 
 
+@pytest.mark.parametrize("make", [regional, tiny_populations])
+def test_constants_of_a_checkpoint_are_those_that_count(make) -> None:
+    """They may differ in a last bit from those that are compiled here; `restore` replaces them."""
+    ours, theirs = (Simulation(make(), seed=5, **way) for way in (CUDA, {"synapses": "procedural", "threads": 1}))
+    for simulation in (ours, theirs):
+        c = simulation._backend.constants
+        other = {name: np.nextafter(getattr(c, name), np.float32(1)) for name in ("decay", "bg_mean", "bg_noise")}
+        simulation._backend.constants = c._replace(**other)
+        simulation.run(30.0)
+    assert theirs.spikes > 50
+    assert told(ours) == told(theirs)
+
+
 def test_a_run_in_pieces_is_the_run() -> None:
     network = regional()
     whole, parts = (Simulation(network, seed=5, dt=0.5, **CUDA) for _ in "12")

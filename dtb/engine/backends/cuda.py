@@ -205,7 +205,8 @@ class CudaBackend:
             table=cuda_plan.dynamics(self.network, self.constants, control, scattered), stimulus=now, stimuli=len(now)
         )
         if not scattered:
-            world.put(gain=control.gain, mean=control.mean, sd=control.sd)
+            c = self.constants  # a checkpoint may have brought others
+            world.put(gain=control.gain, mean=control.mean, sd=control.sd, bg_mean=c.bg_mean, bg_noise=c.bg_noise)
         out = np.zeros((steps, len(samples), 6), np.float32)
         start, neuron, slot = self._probes(samples)
         world.put(probe_start=start, probe_neuron=neuron, probe_slot=slot, probes=len(samples))
