@@ -19,7 +19,7 @@ import dtb
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("dtb", "cluster", "data_pipelines")
 DOCUMENTS = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("dtb/data/*.md")]
-TEXT = {"", ".c", ".cff", ".cu", ".json", ".md", ".py", ".sh", ".toml", ".yml"}  # suffixes of files to be read
+TEXT = {"", ".c", ".cff", ".cu", ".cuh", ".hpp", ".json", ".md", ".py", ".sh", ".toml", ".yml"}  # suffixes to be read
 
 
 def repository_files() -> list[Path]:
