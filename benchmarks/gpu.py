@@ -11,6 +11,7 @@ Nothing is written that was not measured. Figures with a cpu_digest also ran on 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import subprocess
 import sys
@@ -74,6 +75,7 @@ def rested(network: Network, in_degree: float, dt: float = 1.0, backend: str = "
     """Conductances as if each neuron had 100 synapses, and where it has more a background 10 % stronger, which replaces
     their lost fluctuation: 6 to 7 spikes/s at 100, 556 and 1,000 synapses (20,000 neurons, cpu).
     """
+    gc.collect()  # a simulation before this one may still hold most of the device
     simulation = dtb.Simulation(network, dt=dt, backend=backend, synapses="auto", seed=1)
     if in_degree > 100:
         simulation.control.gain[:] = np.float32(100 / in_degree)
@@ -288,6 +290,7 @@ def main() -> None:
         "driver": driver(),
     }  # fmt: skip
     for name in options.figures or FIGURES:
+        gc.collect()
         try:
             for figure in FIGURES[name]():
                 told = dict.fromkeys(COLUMNS) | about | figure
