@@ -25,6 +25,7 @@ from dtb.engine.backends.cuda_world import KERNELS, source
 HEADER = Path(__file__).with_name("host.hpp")
 COMPILER = os.environ.get("CXX", "g++")
 OPTIONS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror")
+FLAGS = tuple(os.environ.get("DTB_HOST_FLAGS", "").split())  # more of them: test_sanitized.py asks for sanitizers
 SILENT = ("-Wno-unknown-pragmas", "-Wno-unused-parameter")
 
 
@@ -35,13 +36,13 @@ def compiler() -> str | None:
 @cache
 def library() -> ctypes.CDLL:
     """The kernels, built once for each text of theirs."""
-    text = source() + HEADER.read_text()
+    text = source() + HEADER.read_text() + repr(FLAGS)
     name = f"dtb-kernels-{hashlib.sha256(text.encode()).hexdigest()[:16]}-{os.getuid()}.so"
     built = Path(tempfile.gettempdir()) / name
     if not built.exists():
         with tempfile.TemporaryDirectory() as folder:
             made = Path(folder) / name
-            command = [COMPILER, *OPTIONS, *SILENT, "-fPIC", "-shared", "-include", str(HEADER), "-x", "c++"]
+            command = [COMPILER, *OPTIONS, *FLAGS, *SILENT, "-fPIC", "-shared", "-include", str(HEADER), "-x", "c++"]
             subprocess.run([*command, str(KERNELS), "-o", str(made)], check=True)
             partial = built.with_suffix(f".{os.getpid()}")
             shutil.copy(made, partial)
