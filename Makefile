@@ -6,6 +6,10 @@ PYTHON ?=
 WORKERS ?= 2
 
 BIN := $(VENV)/bin
+GPU_PYTHON ?= $(BIN)/python
+FIGURES ?=
+RESULTS ?=
+COMMIT ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 # An editable install: the sources here are what runs, and numba keeps what it compiled beside them.
@@ -18,7 +22,7 @@ peer-brian2 := brian2==2.9.0 'numpy<2.3'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint bench bench-cluster bench-peers validate compare-with-nest clean
+.PHONY: help run test test-gpu lint bench bench-gpu bench-cluster bench-peers validate compare-with-nest clean
 
 help:
 	@echo "make run        simulate configs/rest.toml into runs/rest, replacing an earlier run there"
@@ -26,6 +30,8 @@ help:
 	@echo "make lint       ruff and mypy only"
 	@echo "make bench      measure, and print a line of JSON per figure"
 	@echo "make bench-cluster  many ranks: balance, plans, checkpoints"
+	@echo "make test-gpu   the tests of the cuda backend, on a GPU; GPU_PYTHON=… names a Python that has CuPy"
+	@echo "make bench-gpu  measure on a GPU, and append to docs/gpu-results.jsonl; FIGURES=… names some figures"
 	@echo "make bench-peers  the same network in NEST and Brian2, which it installs apart; twenty minutes"
 	@echo "make validate   the laws at toy size, the embedded brain, the slow tests, and a comparison with NEST"
 	@echo "make clean      remove caches and builds; keeps runs/ and $(VENV)"
@@ -37,7 +43,7 @@ run: $(INSTALLED)
 	@echo "bold/ (simulated BOLD), config.toml (what was run), provenance.json. Once more: $(BIN)/dtb show runs/rest"
 
 test: lint
-	$(BIN)/python -m pytest -q -m "not slow" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" -n $(WORKERS) --dist loadfile
 
 lint: $(TESTABLE)
 	$(BIN)/python -m ruff check .
@@ -60,6 +66,13 @@ compare-with-nest: $(INSTALLED)
 
 bench-cluster: $(TESTABLE)
 	$(BIN)/python -m benchmarks.cluster
+
+# These install nothing, for where the GPU is there may be no registry; see benchmarks/carry_wheels.sh.
+test-gpu:
+	$(GPU_PYTHON) -m pytest -q -p no:cacheprovider -m gpu tests/cuda
+
+bench-gpu:
+	$(GPU_PYTHON) -m benchmarks.gpu $(FIGURES) $(if $(RESULTS),--out $(RESULTS)) $(if $(COMMIT),--commit $(COMMIT))
 
 bench-peers: $(INSTALLED) $(PEERS)/nest/.installed $(PEERS)/brian2/.installed
 	$(BIN)/python -m benchmarks.peers --environments $(PEERS)

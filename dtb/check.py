@@ -13,6 +13,7 @@ N_NEURONS, IN_DEGREE, DURATION = 600, 30, 150.0  # the reference walks every spi
 def machine() -> Iterator[str]:
     """A line for each part: what is there, and what its absence costs."""
     from dtb import __version__
+    from dtb.engine.backends import cuda_device
     from dtb.run import available_bytes
     from dtb.summary import processor
 
@@ -21,13 +22,14 @@ def machine() -> Iterator[str]:
     parts: tuple[tuple[str, Callable[[], bool], str], ...] = (
         ("backend reference", lambda: module("dtb.engine.backends.reference"), "the laws cannot be tried"),
         ("backend cpu", lambda: module("numba"), "install numba; reference runs up to 100,000 neurons, slowly"),
-        ("backend cuda", lambda: module("cupy") and bool(shutil.which("nvidia-smi")), "backend cpu runs everything"),
         ("MPI", lambda: module("mpi4py"), "one process only; threads use its cores"),
         ("Slurm", lambda: shutil.which("sbatch") is not None, "nothing is submitted from here"),
         ("xarray", lambda: module("xarray"), "recordings are read with zarr or dtb.Recording.open"),
     )
     for name, there, cost in parts:
         yield f"{name}: {'found' if there() else f'not found; {cost}'}"
+    usable, what = cuda_device.available()
+    yield f"backend cuda: {'found, ' if usable else 'not found; '}{what}"
 
 
 def module(name: str) -> bool:
@@ -37,6 +39,7 @@ def module(name: str) -> bool:
 def laws() -> Iterator[tuple[str, str]]:
     """(name, fault) of each law tried; the fault is empty where it holds."""
     import dtb
+    from dtb.engine.backends import cuda_device
 
     network = dtb.build_network(dtb.default_brain(), n_neurons=N_NEURONS, in_degree=IN_DEGREE)
 
@@ -58,6 +61,8 @@ def laws() -> Iterator[tuple[str, str]]:
         ("stored and procedural synapses give the same spikes", {"synapses": "stored"}),
         ("a run in pieces is the whole run", {"pieces": (1.0, DURATION / 3 - 1, 2 * DURATION / 3)}),
     )
+    if cuda_device.available()[0]:
+        trials += (("cpu and GPU give the same spikes", {"backend": "cuda"}),)
     for name, keywords in trials:
         yield name, compare(expected, digests, keywords)
 

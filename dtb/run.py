@@ -12,12 +12,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from signal import SIGUSR2
+from typing import Any
 
 import numpy as np
 
 from dtb.brain import Brain, default_brain
 from dtb.config import Config
 from dtb.engine.agreement import from_first, together
+from dtb.engine.backends.cuda_device import OPTIONS
 from dtb.engine.checkpoint_file import generations
 from dtb.engine.comm import Communicator, LocalComm
 from dtb.engine.ranks import agree
@@ -224,6 +226,7 @@ def measure(simulation: Simulation) -> dict:
         "bytes_per_neuron": simulation.bytes_per_neuron,
         "bytes_per_synapse": simulation.bytes_per_synapse,
         "peak_rss_bytes": int(peaks.max()),
+        "device_bytes": simulation.device_bytes,
     }
 
 
@@ -332,9 +335,11 @@ def check_memory(network: Network, config: Config, comm: Communicator) -> None:
     """Refuse what would not fit, before anything is allocated; all ranks alike, where it does not fit one of them."""
     per_neuron = NEURON_BYTES if network.n_neurons >= PURE_FROM * network.n_populations else SMALL_NEURON_BYTES
     dt, storage = config.Simulation.dt, choose_storage(network, config.Simulation.dt, config.Simulation.synapses)
-    stored = stored_bytes(network, dt) if storage == "stored" else 0.0
+    on_device = config.Simulation.backend == "cuda"  # where synapses are computed, and which says itself what it holds
+    stored = stored_bytes(network, dt) if storage == "stored" and not on_device else 0.0
     free = float(comm.all(np.array([available_bytes() / comm.local_ranks])).min())
-    own, heard = network.n_neurons * per_neuron + stored, network.n_neurons * HEARD_BYTES
+    own = network.n_neurons * (0 if on_device else per_neuron) + stored
+    heard = 0 if on_device else network.n_neurons * HEARD_BYTES
     need = BASE_BYTES + own / comm.size + heard * (1 - 1 / comm.size)
     if need <= free:
         return
@@ -388,7 +393,7 @@ def pseudonym(config: Config, brain: Brain) -> str:
 def provenance(brain: Brain, network: Network, config: Config) -> str:
     """Where a run comes from, without names of people, machines or folders."""
     told = ("source", "terms", "acknowledgement", "citation", "statements")
-    content = {
+    content: dict[str, Any] = {
         "use": "Research use only; not a medical device.",
         "generated_by": {"name": "Digital Twin Brain", "versions": versions()},
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -397,6 +402,8 @@ def provenance(brain: Brain, network: Network, config: Config) -> str:
         "brain": {"name": pseudonym(config, brain), "sha256": brain.digest()}
         | {key: brain.provenance[key] for key in told if key in brain.provenance},
     }
+    if config.Simulation.backend == "cuda":
+        content["kernels"] = {"compiler": "NVRTC", "options": list(OPTIONS)}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -452,7 +459,7 @@ def summarise(
             "ranks": simulation.comm.size,
             "threads": simulation.threads,
             "backend": config.Simulation.backend,
-            "device": processor(),
+            "device": simulation.device or processor(),
             "synapse_storage": simulation.synapse_storage,
             "dt_ms": simulation.dt,
             "biological_s": biological,
@@ -473,7 +480,6 @@ def summarise(
             "spike_digest": simulation.spike_digest,
             **measured,
             "peak_rss_bytes": max(measured["peak_rss_bytes"], peak_rss_bytes()),
-            "device_bytes": None,
             "scans": bold[0],
             "fc_scans": bold[1],
             "fc_correlation": bold[2],

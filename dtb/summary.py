@@ -14,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from dtb import __version__
 from dtb.observe.regime import Bound, judge_regime, say_regime
 
-PACKAGES = ("numpy", "scipy", "numba", "zarr", "h5py", "pydantic")  # whose versions a summary names
+PACKAGES = (  # whose versions a summary names
+    "numpy", "scipy", "numba", "zarr", "h5py", "pydantic", "cupy-cuda12x", "cupy-cuda13x", "nvidia-cuda-nvrtc",
+    "nvidia-cuda-nvrtc-cu12",
+)  # fmt: skip
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 Count = Annotated[int, Field(ge=0)]

@@ -239,11 +239,6 @@ OVERRIDES: dict[str, tuple[str, int, tuple[str, ...]]] = {  # id: (--set, exit c
         ("[Simulation] threads is 100,000", "may use", "Set threads = 0"),
     ),
     "unknown backend": ("Simulation.backend=gpu", 3, ('is "gpu"', "'cpu'", "Did you mean 'cpu'?")),
-    "backend that is not there": (
-        "Simulation.backend=cuda",
-        3,
-        ("backend 'cuda'", "Known: cpu, reference", "Set backend"),
-    ),
     "duration below a step": ("run.duration=0.4", 3, ("[run] duration is 0.4 ms", "dt is 1 ms", "Raise it")),
     "negative duration": ("run.duration=-5", 3, ("duration", "is -5", "greater than 0")),
     "delay below dt": (

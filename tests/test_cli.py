@@ -368,7 +368,7 @@ def test_validate_prints_every_fault_with_its_fix(tmp_path):
 def test_check_passes_here():
     result = invoke("check")
     assert result.exit_code == 0, result.output
-    assert result.stdout.count("PASS") == 5 and "FAIL" not in result.stdout
+    assert result.stdout.count("PASS") >= 5 and "FAIL" not in result.stdout
     assert "Slurm" in result.stdout and "backend cuda" in result.stdout
 
 

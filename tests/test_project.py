@@ -19,7 +19,7 @@ import dtb
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("dtb", "cluster", "data_pipelines")
 DOCUMENTS = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("dtb/data/*.md")]
-TEXT = {"", ".c", ".cff", ".cu", ".json", ".md", ".py", ".sh", ".toml", ".yml"}  # suffixes of files to be read
+TEXT = {"", ".c", ".cff", ".cu", ".cuh", ".hpp", ".json", ".md", ".py", ".sh", ".toml", ".yml"}  # suffixes to be read
 
 
 def repository_files() -> list[Path]:
@@ -91,11 +91,11 @@ def test_one_version_everywhere():
 
 
 def test_what_is_imported_is_declared():
-    """Third-party modules of the packages are dependencies, or belong to an extra, or come with one (llvmlite)."""
+    """Third-party modules are dependencies, or belong to an extra, or come with one (llvmlite, cupy)."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     known = {re.match(r"[\w-]+", name).group().replace("-", "_") for group in groups for name in group}
-    known |= {"llvmlite", *PACKAGES, *sys.stdlib_module_names}
+    known |= {"llvmlite", "cupy", *PACKAGES, *sys.stdlib_module_names}
     for package in PACKAGES:
         for path in (REPOSITORY / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -21,12 +21,12 @@ from dtb.engine.statistics import sample_stride
 from dtb.engine.storage import choose_storage
 from dtb.engine.streams import Activity
 from dtb.network.network import Network
-from dtb.network.tiles import LANES, MAX_TILE, tile
+from dtb.network.tiles import LANES, MAX_TILE, device_tile, tile
 
 if TYPE_CHECKING:
     from dtb.engine.backends.state import Backend, RankBackend, Snapshot
 
-BACKENDS = ("cpu", "reference")
+BACKENDS = ("cpu", "cuda", "reference")
 INTEGRATORS = ("semi-implicit", "euler")
 STORAGES = ("auto", "stored", "procedural")
 CHUNK_NUMBERS = 1 << 21  # spike counts handed over at once: 8 MB
@@ -44,8 +44,8 @@ class Simulation:
     network : Network
     dt : float [ms]
         Step. Delays and refractoriness are rounded to whole steps.
-    backend : "cpu" or "reference"
-        The reference is the definition in NumPy, for small networks; both give the same spikes.
+    backend : "cpu", "cuda" or "reference"
+        Processor, GPU, or the definition in NumPy, for small networks; all give the same spikes.
     threads : int
         0 takes all cores of this process; of those that ranks share, its part.
     synapses : "auto", "stored" or "procedural"
@@ -118,13 +118,16 @@ class Simulation:
         threads = threads or self.comm.cores
         self.spikes = self.synaptic_events = self.autapses = self.lesioned = 0
         self.events_here = self._digest = 0
-        tiles = tile(network, tile_size if partition else shared_size(network, tile_size, self.comm.size))
+        if partition is None:
+            tile_size = shared_size(network, tile_size, self.comm.size)
+            tile_size = min(tile_size, device_tile(network.n_neurons)) if backend == "cuda" else tile_size
+        tiles = tile(network, tile_size)
         here, self._ranks = None, None
         self.tiles = len(tiles.n)
         if self.comm.size > 1:
-            if backend != "cpu":
+            if backend == "reference":
                 raise ValueError(
-                    f"backend '{backend}' runs on one rank, not on {self.comm.size}. Use backend = \"cpu\"."
+                    f'backend \'{backend}\' runs on one rank, not on {self.comm.size}. Use backend = "cpu" or "cuda".'
                 )
             agree(self.comm, "the network", network.digest)
             agree(self.comm, "the step", f"{dt} ms")
@@ -155,6 +158,18 @@ class Simulation:
     @property
     def synapse_storage(self) -> str:
         return self._backend.synapse_storage
+
+    @property
+    def device(self) -> str | None:
+        """Name of the accelerator of this process; None without one."""
+        device = getattr(self._backend, "device", None)
+        return device and device.name
+
+    @property
+    def device_bytes(self) -> int | None:
+        """Memory of all accelerators that was asked for; None without one."""
+        mine = getattr(self._backend, "device_bytes", None)
+        return None if mine is None else self._sum(mine)
 
     @property
     def bytes_per_neuron(self) -> float:
@@ -298,9 +313,7 @@ class Simulation:
                 step += block
             record, check that no synapse was lost and no activity ran away
         """
-        steps = round(duration / self.dt)
-        if steps < 1:
-            raise ValueError(f"duration is {duration} ms, less than one step of {self.dt} ms.")
+        steps = self.steps_of(duration)
         currents = self._stimulus(stimulus, steps)
         gains = self._gains(gain, steps)
         if recording is not None and self.comm.rank == 0:
@@ -319,9 +332,29 @@ class Simulation:
             if recording is not None:
                 recording.flush()
 
+    def steps_of(self, duration: float) -> int:
+        """Whole steps of a duration in ms."""
+        steps = round(duration / self.dt)
+        if steps < 1:
+            raise ValueError(f"duration is {duration} ms, less than one step of {self.dt} ms.")
+        return steps
+
     def _chunk(self, done: int, steps: int, currents: np.ndarray, gains: np.ndarray | None, recording) -> int:
         """Advance by one chunk, then record and check it; return its steps."""
         begin, clock = self.step, time.perf_counter()
+        ahead, *what = self._next(done, steps, currents, gains, recording)
+        run = self._backend.advance if self._ranks is None else self._ranks.advance
+        ahead, fields = run(self._state, ahead, *what)
+        self.phases["advance"] += time.perf_counter() - clock
+        if self._ranks is not None:
+            self.phases["exchange"] += self._ranks.wait_s
+            self.phases["advance"] -= self._ranks.wait_s
+            self._ranks.wait_s = 0.0
+        self._take(begin, ahead, fields, recording)
+        return ahead
+
+    def _next(self, done: int, steps: int, currents: np.ndarray, gains: np.ndarray | None, recording) -> tuple:
+        """What `Backend.advance` needs for the next chunk: steps at most, control, stimulus, samples."""
         ahead = min(steps - done, CHUNK_STEPS, max(1, CHUNK_NUMBERS // self.network.n_populations))
         control = self.control
         if gains is not None:  # a chunk has one set of gains
@@ -329,14 +362,10 @@ class Simulation:
             ahead = ahead if same.all() else int(np.argmin(same))
             control = control._replace(gain=np.ascontiguousarray(gains[done], np.float32))
         now = currents[done : done + ahead] if len(currents) > 1 else currents
-        sampled = np.zeros(0, np.int64) if recording is None else recording.sampled
-        run = self._backend.advance if self._ranks is None else self._ranks.advance
-        ahead, fields = run(self._state, ahead, control, now, sampled)
-        self.phases["advance"] += time.perf_counter() - clock
-        if self._ranks is not None:
-            self.phases["exchange"] += self._ranks.wait_s
-            self.phases["advance"] -= self._ranks.wait_s
-            self._ranks.wait_s = 0.0
+        return ahead, control, now, np.zeros(0, np.int64) if recording is None else recording.sampled
+
+    def _take(self, begin: int, ahead: int, fields: np.ndarray, recording) -> None:
+        """Record and check a chunk that was run."""
         clock = time.perf_counter()
         self._check_bounds(begin)
         self._count(begin, begin + ahead)
@@ -345,13 +374,12 @@ class Simulation:
             wanted = np.zeros(self.network.n_populations, bool)
             wanted[recording.populations] = True
             step, gid = self._gather(*self._backend.spikes(self._state, begin, begin + ahead, self._stride, wanted))
-            if len(sampled):
+            if len(recording.sampled):
                 fields = self.comm.sum(fields.view(np.uint32)).view(np.float32)  # zero but on the neuron's rank
             if self.comm.rank == 0:
                 recording.append(Activity(begin, counts, step, gid, fields))
         self._check_runaway(counts)
         self.phases["observe"] += time.perf_counter() - clock
-        return ahead
 
     def _gather(self, step: np.ndarray, gid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Spikes of all ranks on rank 0, ordered by step, then gid, as one rank would have them."""
@@ -455,8 +483,6 @@ class Simulation:
 def _check_known(what: str, value: str, known: tuple[str, ...]) -> None:
     if value in known:
         return
-    if (what, value) == ("backend", "cuda"):
-        raise ValueError("backend 'cuda' is not part of this version. Known: cpu, reference. Set backend = \"cpu\".")
     near = difflib.get_close_matches(str(value), known, 1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise ValueError(f"unknown {what} '{value}'. Known: {', '.join(known)}.{hint}")
@@ -476,6 +502,13 @@ def _compile(backend, network, dt, integrator, tiles, threads, synapses, lesions
         from dtb.engine.backends.reference import ReferenceBackend
 
         return ReferenceBackend(network, constants, dt, implicit, lesions)
+    if backend == "cuda":
+        from dtb.engine.backends import cuda, cuda_device
+
+        if synapses == "stored":
+            raise ValueError("backend 'cuda' computes synapses and stores none. Set synapses = \"auto\".")
+        device = cuda_device.open_device()
+        return cuda.CudaBackend(network, constants, dt, implicit, tiles, device, lesions, here)
     from dtb.engine.backends.cpu import CpuBackend
 
     storage = choose_storage(network, dt, synapses)

@@ -14,6 +14,8 @@ import numpy as np
 from dtb.network.network import Network
 
 MAX_TILE = 32_768  # an index in a tile fits 15 bits, and its accumulators fit half of an L2 cache
+DEVICE_TILE = 8_192  # of a GPU: sums of 64 KiB, so that three blocks of threads share the memory of an SM
+DEVICE_TILES = 128  # at least, if they can have 512 neurons: about as many as a GPU has SMs
 LANES = 16  # float32 lanes of the widest vector unit in use; state is kept in blocks of this many neurons
 PURE_FROM = 32  # mean neurons per population from which a tile holds one population only
 
@@ -32,6 +34,11 @@ class Tiles(NamedTuple):
     n: np.ndarray
     population: np.ndarray
     pure: bool
+
+
+def device_tile(n_neurons: int) -> int:
+    """Neurons that a tile of a GPU may hold, so that all of its SMs have one."""
+    return min(DEVICE_TILE, max(512, n_neurons // DEVICE_TILES // LANES * LANES))
 
 
 def tile(network: Network, size: int = MAX_TILE) -> Tiles:

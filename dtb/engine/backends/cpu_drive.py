@@ -61,13 +61,13 @@ def spare(plan: Plan):
     )  # fmt: skip
 
 
-def regions_here(plan: Plan) -> np.ndarray:
+def regions_here(network: Network, tiles: Tiles, layout: Any) -> np.ndarray:
     """(regions,) bool: those of which some neurons are here."""
-    first = plan.tiles.first[plan.layout.own]
-    last = first + plan.tiles.n[plan.layout.own] - 1
-    low, high = (np.searchsorted(plan.network.first_gid, gid, side="right") - 1 for gid in (first, last))
-    region = plan.network.population_region
-    here = np.zeros(len(plan.network.regions) + 1, np.int64)
+    first = tiles.first[layout.own]
+    last = first + tiles.n[layout.own] - 1
+    low, high = (np.searchsorted(network.first_gid, gid, side="right") - 1 for gid in (first, last))
+    region = network.population_region
+    here = np.zeros(len(network.regions) + 1, np.int64)
     np.add.at(here, region[low], 1)
     np.add.at(here, region[high] + 1, -1)
     return np.cumsum(here)[:-1] > 0
@@ -119,7 +119,9 @@ class Sparse:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan._replace(block=1, burst=1)
-        self.rows = cpu_rows.ending_in(cpu_rows.rows(plan.network, plan.dt, plan.lesions), regions_here(plan))
+        self.rows = cpu_rows.ending_in(
+            cpu_rows.rows(plan.network, plan.dt, plan.lesions), regions_here(plan.network, plan.tiles, plan.layout)
+        )
         self.tables = cpu_sparse.sparse(self.rows, plan.longest)
 
     def ring(self) -> tuple[np.ndarray, ...]:
