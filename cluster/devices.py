@@ -92,35 +92,36 @@ class Device:
         return replace(self, memory=self.memory / ranks_per_node, **slow)
 
 
-# H200: a copy reaches 4.3 TB/s (measured), and the update of a neuron moves 72 bytes in a step; a local event costs
-# 4 ms per 2.8e9, and long-range ones, drawn 60 times too often, 24 ms per 1.1e9 · 60 draws (architecture, section 5). A
-# spike of another rank is 2 bytes that come over the bus (PCIe 5: 64 GB/s), are read and written.
+# H200: a copy reaches 4.3 TB/s (measured), of which 85 % are taken; the update of a neuron moves 50 bytes in a step.
+# Synapses are limited by instructions, as counted in the machine code of the cuda backend (docs/cuda.md), at 65 % of
+# what the device can issue, 132 · 128 · 1.755e9 per second: predicted, for no kernel has run on a device yet. A spike
+# of another rank is 2 bytes that come over the bus (PCIe 5: 64 GB/s), are read and written.
 H200 = Device(
     "h200",
     memory=141 * GB,
-    neuron_ns=72 / 4.3e12 * 1e9,
-    event_ns=4e-3 / 2.78e9 * 1e9,
-    visit_ns=24e-3 / (1.11e9 * 60) * 1e9,
+    neuron_ns=50 / (0.85 * 4.3e12) * 1e9,
+    event_ns=0.0122,
+    visit_ns=0.003,
     spike_ns=2 / 64e9 * 1e9,
     measured=("neuron_ns: bandwidth of a copy, 4.3 TB/s",),
-    source="docs/scaling.md: update from the measured bandwidth of a copy, events and visits from counts of sectors "
-    "and draws; link 400 Gbit/s and 2 µs assumed",
+    source="docs/scaling.md: update from the measured bandwidth of a copy, events and visits from counted "
+    "instructions (docs/cuda.md), predicted; link 400 Gbit/s and 2 µs assumed",
 )
 
 # A100 80 GB: 2.04 TB/s by its data sheet, of which a copy is taken to reach the same share, 4.3 of 4.8, as on an H200;
-# 19.5 against 67 TFLOP/s of float32 slow the draws.
+# 108 multiprocessors at 1.41 GHz issue two thirds of the instructions.
 A100 = replace(
     H200,
     name="a100",
     memory=80 * GB,
-    neuron_ns=72 / (2.04e12 * 4.3 / 4.8) * 1e9,
-    event_ns=H200.event_ns * 4.8 / 2.04,
-    visit_ns=H200.visit_ns * 67 / 19.5,
+    neuron_ns=H200.neuron_ns * 4.8 / 2.04,
+    event_ns=H200.event_ns * (132 * 1.755) / (108 * 1.41),
+    visit_ns=H200.visit_ns * (132 * 1.755) / (108 * 1.41),
     spike_ns=2 / 32e9 * 1e9,  # PCIe 4
     link=25e9,
     measured=(),
-    source="scaled from h200 by the data sheets' bandwidth (4.8 to 2.04 TB/s) and float32 rate (67 to 19.5 TFLOP/s); "
-    "link 200 Gbit/s and 2 µs assumed",
+    source="scaled from h200 by the data sheets' bandwidth (4.8 to 2.04 TB/s) and instructions (132 · 1.755 to "
+    "108 · 1.41 GHz); link 200 Gbit/s and 2 µs assumed",
 )
 
 # The published system needs 65 s for one at about 7 spikes/s and 118.8 s at about 30 (arXiv 2308.01241), with 6.14e6
@@ -140,19 +141,19 @@ PUBLISHED = Device(
     "solved from 65 s at 7 and 118.8 s at 30 spikes/s (rates unverified); link 50 Gbit/s per device from its scripts",
 )
 
-# The same accelerator with this engine: 1.0 TB/s and 13.3 TFLOP/s by the data sheet of a Vega 20 with 16 GB, which its
-# 4,096 cores make likely; scaled from the H200 as above.
+# The same accelerator with this engine: 1.0 TB/s and 64 units of 64 lanes at 1.7 GHz by the data sheet of a Vega 20
+# with 16 GB, which its 4,096 cores make likely; scaled from the H200 as above.
 DCU = replace(
     A100,
     name="dcu-16gb",
     memory=16 * GB,
-    neuron_ns=72 / (1.02e12 * 4.3 / 4.8) * 1e9,
-    event_ns=H200.event_ns * 4.8 / 1.02,
-    visit_ns=H200.visit_ns * 67 / 13.3,
+    neuron_ns=H200.neuron_ns * 4.8 / 1.02,
+    event_ns=H200.event_ns * (132 * 128 * 1.755) / (64 * 64 * 1.7),
+    visit_ns=H200.visit_ns * (132 * 128 * 1.755) / (64 * 64 * 1.7),
     spike_ns=2 / 16e9 * 1e9,  # PCIe 3
     link=6.25e9,
     source="the published accelerator as if it ran this engine: scaled from h200 by bandwidth (4.8 to 1.02 TB/s) and "
-    "float32 rate (67 to 13.3 TFLOP/s) of a Vega 20; link 50 Gbit/s per device, 2 µs assumed",
+    "instructions (132 · 128 · 1.755 to 64 · 64 · 1.7 GHz) of a Vega 20; link 50 Gbit/s per device, 2 µs assumed",
 )
 
 # One core of an AMD EPYC, measured by `measure_cpu`: what ranks are balanced for where nobody measured anything. Only

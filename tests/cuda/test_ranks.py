@@ -9,7 +9,7 @@ import pytest
 from dtb.engine.backends.cuda_device import Device
 from tests.cuda import on_ranks as script
 from tests.cuda.host_device import HostDevice
-from tests.parallel.conftest import on_ranks  # noqa: F401 - a fixture
+from tests.parallel.conftest import on_ranks, started_on_ranks  # noqa: F401 - fixtures
 from tests.parallel.on_ranks import run
 
 FLAT, NODES = {"routing": "flat"}, {"routing": "two-level", "ranks_per_node": 2}
