@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 import dtb
+from dtb.engine.backends import aligned
 from dtb.engine.backends.cpu_drive import spare
 from dtb.engine.backends.cpu_kernels import LANES, History, update_tile
 from dtb.network import rng
@@ -55,7 +56,7 @@ class UpdateAlone:
         plane = np.zeros(int(room.sum()) if block > 1 else 0, np.uint8)
         start = np.zeros((len(n), COLUMNS), np.int32)
         self.history = History(np.zeros(room.sum(), np.uint16), plane, np.cumsum(room) - room, room, start)
-        self.sums = np.zeros((block, -(-int(n.max()) // LANES) * LANES), np.int32)
+        self.sums = aligned.zeros((block, -(-int(n.max()) // LANES) * LANES), np.int32)
         self.spare = spare(backend.way.plan._replace(block=block, burst=block))
         for _ in range(int(SETTLE / self.dt / steps) + 1):
             self.run()

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dtb.engine.backends import cpu_spikes, cpu_tables, cpu_update
+from dtb.engine.backends import aligned, cpu_spikes, cpu_tables, cpu_update
 from dtb.engine.backends.cpu_cache import forget_stale_code
 from dtb.engine.backends.cpu_drive import Call, Dense, Plan, Sparse, Stored
 from dtb.engine.backends.cpu_kernels import LANES, ROWS, Dynamics, History, Probes, Sync
@@ -103,7 +103,7 @@ class CpuBackend:
     def start(self, seed: int) -> State:
         tiles, blocks = self.tiles, int(self.layout.block[-1])
         columns = 1 << int(np.ceil(np.log2(self.longest + self.block + STEPS_AT_ONCE + 1)))
-        fields = np.empty((blocks, 6 * LANES), np.float32)
+        fields = aligned.zeros((blocks, 6 * LANES), np.float32)
         control = default_control(self.network)
         per_unit = (control.sd.astype(np.float64) / rng.NOISE_SD).astype(np.float32)
         keys = rng.key(seed, rng.Stream.INITIAL, np.arange(2))
@@ -118,7 +118,7 @@ class CpuBackend:
             np.zeros((len(tiles.n), columns), np.int32),
         )  # fmt: skip
         return State(
-            fields, np.zeros((blocks, LANES), np.uint16), [history], list(self.way.ring()),
+            fields, aligned.zeros((blocks, LANES), np.uint16), [history], list(self.way.ring()),
             np.zeros((self.threads, 3, columns), np.int64),
             np.full(len(tiles.n), -1), [0, 0, 0], np.zeros(len(tiles.n), np.int64), [0], seed,
         )  # fmt: skip
@@ -226,7 +226,7 @@ class CpuBackend:
         k = self.network.population_class if pure else np.arange(len(c.step))
         gain = control.gain if pure else np.ones((len(k), 4), np.float32)
         mean, sd = (control.mean, control.sd) if pure else (np.zeros(len(k), np.float32),) * 2
-        table = np.empty((len(k), ROWS), np.float32)
+        table = aligned.zeros((len(k), ROWS), np.float32)
         columns = [c.step, c.leak, c.leak_drive, c.threshold, c.reset]
         for row, values in enumerate(columns):
             table[:, row] = values[k]

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import float64, int64, njit, uint8, uint64
 
+from dtb.engine.backends import aligned
 from dtb.engine.backends.cpu_kernels import GOLDEN, atomic_add, barrier, hash64, kernel, lives_here, update_tile
 from dtb.engine.backends.cpu_vector import (
     LANES_64,
@@ -134,10 +135,10 @@ class Scratch(NamedTuple):
 
 def scratch(runs: int) -> Scratch:
     """runs: tiles of the largest pool."""
-    run = np.zeros((max(runs, RUNS), 4), np.int64)
-    kept, found = (np.zeros(KEPT + 2 * LANES_64, np.uint32) for _ in range(2))
-    entry, stratum, tile, end = (np.zeros(PIECES, np.uint64) for _ in range(4))
-    draw, target = (np.zeros(KEPT + 2 * LANES_64, kind) for kind in (np.uint64, np.int32))
+    run = aligned.zeros((max(runs, RUNS), 4), np.int64)
+    kept, found = (aligned.zeros(KEPT + 2 * LANES_64, np.uint32) for _ in range(2))
+    entry, stratum, tile, end = (aligned.zeros(PIECES, np.uint64) for _ in range(4))
+    draw, target = (aligned.zeros(KEPT + 2 * LANES_64, kind) for kind in (np.uint64, np.int32))
     return Scratch(run, kept, found, entry, stratum, tile, end, draw, target)
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dtb.engine.backends import cpu_dense, cpu_rows, cpu_sparse, cpu_stored, cpu_tables
+from dtb.engine.backends import aligned, cpu_dense, cpu_rows, cpu_sparse, cpu_stored, cpu_tables
 from dtb.engine.backends.cpu_kernels import LANES, ROWS, Dynamics, Probes, Sync
 from dtb.engine.partition import Partition
 from dtb.network.network import Network
@@ -57,7 +57,8 @@ def spare(plan: Plan):
     """Workspace of `update_tile`."""
     largest = int(plan.tiles.n[plan.layout.own].max()) * plan.burst
     return (
-        np.zeros(ROWS * LANES, np.float32), np.zeros((plan.block, largest), np.uint16), np.zeros(plan.block, np.int64),
+        aligned.zeros(ROWS * LANES, np.float32), aligned.zeros((plan.block, largest), np.uint16),
+        aligned.zeros(plan.block, np.int64),
     )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ class Dense:
     def ring(self) -> tuple[np.ndarray, ...]:
         """Sums ahead of time, and the steps for which they stand."""
         blocks = int(self.plan.layout.block[-1]) + len(self.cuts)
-        return np.zeros(self.rows * LANES * blocks, np.int32), np.zeros(2, np.int64)
+        return aligned.zeros(self.rows * LANES * blocks, np.int32), np.zeros(2, np.int64)
 
     def settled(self, state) -> bool:
         """Whether the sums ahead of time are all used up."""
@@ -100,7 +101,7 @@ class Dense:
         plan = self.plan
         if worker not in self._workspace:  # the kernel leaves all sums zero
             width = int((np.diff(plan.layout.block[self.cuts]) * LANES).max()) + LANES
-            sums = np.zeros(max(2 * plan.block * width, HUGE // 4), np.int32)
+            sums = aligned.zeros(max(2 * plan.block * width, HUGE // 4), np.int32)
             runs = self.tables.entries["pool_end"] - self.tables.entries["pool"]
             self._workspace[worker] = sums, spare(plan), cpu_dense.scratch(int(runs.max(initial=0)))
         sums, spare_, scratch = self._workspace[worker]
@@ -125,7 +126,7 @@ class Sparse:
         self.tables = cpu_sparse.sparse(self.rows, plan.longest)
 
     def ring(self) -> tuple[np.ndarray, ...]:
-        return (np.zeros(2 * (int(self.plan.layout.block[-1]) + 1) * LANES, np.int32),)
+        return (aligned.zeros(2 * (int(self.plan.layout.block[-1]) + 1) * LANES, np.int32),)
 
     def settled(self, state) -> bool:
         return True
@@ -181,7 +182,7 @@ class Stored:
         return longest + self.plan.block
 
     def ring(self) -> tuple[np.ndarray, ...]:
-        return tuple(np.zeros(int(rows) * self.tables.lanes + LANES, np.int32) for rows in self.tables.rows)
+        return tuple(aligned.zeros(int(rows) * self.tables.lanes + LANES, np.int32) for rows in self.tables.rows)
 
     def settled(self, state) -> bool:
         return True
