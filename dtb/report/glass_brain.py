@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ENCLOSED = np.array([[-90.0, 90.0], [-125.0, 92.0], [-72.0, 108.0]])  # mm: nilearn's glass brain, MNI152
+VIEWS: Any = {"display_mode": "lyrz", "annotate": False, "colorbar": False}  # four; letters and bar are ours
 SLACK = 12.0  # mm that centroids may lie outside of it
 
 
@@ -74,11 +75,9 @@ def tracts(place: np.ndarray, volume: np.ndarray, colour: np.ndarray, ends: np.n
         edge_vmax=float(strength.max(initial=1.0)),
         edge_kwargs={"linewidth": 1.1},
         node_kwargs={"edgecolors": "white", "linewidths": 0.4},
-        display_mode="lyrz",
         figure=figure,
         axes=(0, 0, 0.9, 1),
-        annotate=False,
-        colorbar=False,
+        **VIEWS,
     )
     display.annotate(size=8, color=MUTED)
     top = float(weight.max() / weight.min()) if len(weight) else 1.0
@@ -108,11 +107,9 @@ def rates(place: np.ndarray, value: np.ndarray, low: float, high: float, extend:
         node_vmax=high,
         node_size=30,
         node_kwargs={"edgecolors": "white", "linewidths": 0.3},
-        display_mode="lyrz",
         figure=figure,
         axes=(0, 0, 0.88, 1),
-        annotate=False,
-        colorbar=False,
+        **VIEWS,
     )
     display.annotate(size=8, color=MUTED)
     ax = figure.add_axes((0.905, 0.16, 0.014, 0.68))

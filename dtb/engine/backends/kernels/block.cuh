@@ -42,21 +42,11 @@ DEVICE u32 scan(u32* values, u32 n, u32* partial) {
 }
 
 // The last of n numbers that is at most x; they rise, and the first one is.
-DEVICE u32 last_upto(const u32* values, u32 n, u32 x) {
-    u32 low = 0, high = n;
+template <class Number> DEVICE Number last_upto(const Number* values, Number n, Number x) {
+    Number low = 0, high = n;
     while (high - low > 1) {
-        u32 middle = (low + high) / 2;
+        Number middle = (low + high) / 2;
         if (values[middle] <= x) low = middle;
-        else high = middle;
-    }
-    return low;
-}
-
-DEVICE i64 holds(const i64* first, i64 n, i64 value) {
-    i64 low = 0, high = n;
-    while (high - low > 1) {
-        i64 middle = (low + high) / 2;
-        if (first[middle] <= value) low = middle;
         else high = middle;
     }
     return low;

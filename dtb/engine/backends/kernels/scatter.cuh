@@ -192,7 +192,7 @@ DEVICE void draw_all(const World* w, const Item& item, const Entry& entry, const
 DEVICE void stage(const World* w, const Group& group, i32 pool, u32 from, u32 n, i64 emitted, i64 now, const Bench& b) {
     const u32 lanes = b.first_lane[b.tiles];
     for (u32 i = threadIdx.x; i < n; i += blockDim.x) {
-        u32 x = from + i, which = last_upto(b.offset, blockDim.x, x);
+        u32 x = from + i, which = last_upto<u32>(b.offset, blockDim.x, x);
         i64 tile = w->pool_tile[pool + (i32)which];
         u32 at = position(w, tile, emitted) + x - b.offset[which];
         u32 plane = 0;

@@ -35,7 +35,7 @@ DEVICE void send(const World* w, const Source& from, u64 j, u64 r, i64 i, i64 e,
     i64 k = 0;
     while (within >= scale_width(w->row_width[e], split[k + 1])) k++;
     i64 target = target_of(w, i, e, k, within, r);
-    i64 tile = holds(w->tile_first, w->tiles, target), neuron = target - w->tile_first[tile];
+    i64 tile = last_upto<i64>(w->tile_first, w->tiles, target), neuron = target - w->tile_first[tile];
     if (!lives_here(w, tile) || neuron < 0 || neuron >= w->tile_n[tile]) return;
     u64* tally = w->tallies + from.column;
     if (target == from.gid) {
@@ -139,7 +139,7 @@ KERNEL(1) spread(const World* __restrict__ w) {
             Source from;
             from.gid = w->tile_first[tile] + *slot(w, tile, at);
             from.z = (u64)from.gid * GOLDEN;
-            i64 population = holds(w->first_gid, w->populations + 1, from.gid);
+            i64 population = last_upto<i64>(w->first_gid, w->populations + 1, from.gid);
             from.region = w->population_region[population];
             from.column = column_of(w, t - age);
             draw_spike(w, from, w->population_class[population], age);
